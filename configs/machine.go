@@ -1,0 +1,178 @@
+// Package configs holds the values that say what a user wants: machines for
+// now. A value here is the same on every host; nothing in this package looks
+// at the host it runs on.
+package configs
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// The built-in guests, as values of [Machine.Image].
+const (
+	ImageLinux = "linux" // a Linux kernel with the guest agent as init
+	ImageProbe = "probe" // a 64 KiB firmware image that is a whole vsock guest
+)
+
+// The accelerators, as values of [Machine.Accel].
+const (
+	AccelAuto = "auto" // KVM if it was seen to run a guest, TCG if not
+	AccelKVM  = "kvm"
+	AccelTCG  = "tcg"
+)
+
+// The boards, as values of [Machine.Board]: QEMU's x86 machine types.
+const (
+	BoardPC  = "pc"
+	BoardQ35 = "q35"
+)
+
+// The vsock modes of a namespace, as values of [Machine.Vsock].
+const (
+	VsockGlobal = "global"
+	VsockLocal  = "local"
+)
+
+const (
+	minMemoryProbeMiB = 2
+	minMemoryMiB      = 32      // below this no Linux kernel we know unpacks its initramfs
+	maxMemoryMiB      = 4 << 20 // 4 TiB: more is a slip of the finger
+	maxCPUs           = 255     // the pc board's limit
+
+	// defaultReady is long because a stock kernel takes 65 to 150 s to its init
+	// under double emulation; a guest that dies is noticed at once all the same.
+	defaultReady = 5 * time.Minute
+)
+
+// A Machine is the blueprint of one machine. A field left zero means "not
+// said"; [Machine.Default] fills in what vmlaunch chooses then.
+type Machine struct {
+	Name  string `json:"name" yaml:"name"`
+	Image string `json:"image,omitempty" yaml:"image,omitempty"` // "linux", "probe" or a path
+
+	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"` // a reference of image.Cache.Kernel; linux only
+	Append string `json:"append,omitempty" yaml:"append,omitempty"` // added to the kernel's command line; linux only
+
+	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
+	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
+
+	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path or pid:N; "" is the caller's own
+	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
+	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
+
+	Accel    string   `json:"accel,omitempty" yaml:"accel,omitempty"`
+	Board    string   `json:"board,omitempty" yaml:"board,omitempty"`
+	QEMU     string   `json:"qemu,omitempty" yaml:"qemu,omitempty"`           // binary: a path, or a name looked up in PATH
+	QEMUArgs []string `json:"qemu_args,omitempty" yaml:"qemu_args,omitempty"` // added as they are
+
+	ReadyTimeout Duration `json:"ready_timeout,omitempty" yaml:"ready_timeout,omitempty"`
+}
+
+// Default fills in what was not said. Calling it twice changes nothing.
+func (m *Machine) Default() {
+	set(&m.Image, ImageLinux)
+	set(&m.CPUs, 1)
+	switch m.Image {
+	case ImageProbe:
+		set(&m.MemoryMiB, minMemoryProbeMiB)
+	default:
+		// A stock kernel's ELF image alone takes 60 MiB. Memory that the guest
+		// does not touch costs nothing.
+		set(&m.MemoryMiB, 256)
+	}
+	set(&m.Accel, AccelAuto)
+	set(&m.Board, BoardPC) // boots faster than q35 under emulation
+	set(&m.QEMU, "qemu-system-x86_64")
+	set(&m.ReadyTimeout, Duration(defaultReady))
+}
+
+func set[T comparable](field *T, v T) {
+	var zero T
+	if *field == zero {
+		*field = v
+	}
+}
+
+// Validate returns all mistakes of m at once as [Errors], or nil. It expects m
+// after [Machine.Default]. Whether what m names exists on this host is not
+// asked here.
+func (m Machine) Validate() error {
+	var errs Errors
+	errs.check("name", m.Name, ValidName(m.Name))
+	if m.Image == "" || strings.ContainsRune(m.Image, 0) {
+		errs.add("image", m.Image, "want linux, probe or a path")
+	}
+	if m.Image == ImageProbe {
+		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
+		errs.unwanted("append", m.Append, "the probe guest has no kernel")
+		if m.CPUs > 1 {
+			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
+		}
+	}
+	if m.CPUs < 1 || m.CPUs > maxCPUs {
+		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
+	}
+	if least := m.leastMemoryMiB(); m.MemoryMiB < least {
+		errs.add("memory", fmt.Sprintf("%dM", m.MemoryMiB), fmt.Sprintf("want at least %dM", least))
+	} else if m.MemoryMiB > maxMemoryMiB {
+		errs.add("memory", fmt.Sprintf("%dM", m.MemoryMiB), fmt.Sprintf("want at most %dM", maxMemoryMiB))
+	}
+	errs.check("netns", m.Netns, validNetns(m.Netns))
+	errs.oneOf("vsock", m.Vsock, "", VsockGlobal, VsockLocal)
+	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {
+		errs.add("cid", fmt.Sprint(c), "is reserved (want 3 to 4294967294)")
+	}
+	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
+	errs.oneOf("board", m.Board, BoardPC, BoardQ35)
+	if m.QEMU == "" {
+		errs.add("qemu", m.QEMU, "want the name or path of a QEMU binary")
+	}
+	if m.ReadyTimeout <= 0 {
+		errs.add("ready_timeout", m.ReadyTimeout.String(), "want more than zero")
+	}
+	for _, s := range append([]string{m.Append}, m.QEMUArgs...) {
+		if strings.ContainsAny(s, "\x00\n") {
+			errs.add("argument", s, "holds a line break or a NUL byte")
+		}
+	}
+	return errs.orNil()
+}
+
+func (m Machine) leastMemoryMiB() int {
+	if m.Image == ImageProbe {
+		return minMemoryProbeMiB
+	}
+	return minMemoryMiB
+}
+
+var machineName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+// ValidName says what is wrong with s as the name of a machine. Names become
+// file names, host names and parts of command lines, hence the narrow set.
+func ValidName(s string) error {
+	if machineName.MatchString(s) {
+		return nil
+	}
+	return fmt.Errorf("want 1 to 63 of a-z 0-9 . _ - and a letter or digit first")
+}
+
+// validNetns checks the shape of a reference: NAME, a path, or pid:N. What it
+// leads to is for netns.Open to find out.
+func validNetns(ref string) error {
+	switch pid, isPID := strings.CutPrefix(ref, "pid:"); {
+	case ref == "":
+		return nil
+	case strings.ContainsAny(ref, "\x00\n"):
+		return fmt.Errorf("holds a line break or a NUL byte")
+	case isPID && strings.Trim(pid, "0123456789") != "" || isPID && pid == "":
+		return fmt.Errorf("want pid:N")
+	case strings.Contains(ref, "/") && !filepath.IsAbs(ref):
+		return fmt.Errorf("want an absolute path, a name, or pid:N")
+	case ref == "." || ref == "..":
+		return fmt.Errorf("want a name, an absolute path, or pid:N")
+	}
+	return nil
+}
