@@ -1,0 +1,4 @@
+// Package layout holds the tests that keep the tree in the shape its documents
+// promise: which package imports which, what a doc comment has to say, how long
+// a file and a function may get. It has no code of its own.
+package layout
