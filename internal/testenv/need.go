@@ -1,0 +1,145 @@
+// Package testenv says what a test needs from the host it runs on. A test that
+// lacks something is skipped with the remedy; it fails instead where the run
+// promised the thing. So no skip looks green.
+package testenv
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Promises is the environment variable in which a run promises needs by name,
+// separated by commas: VMLAUNCH_TEST_NEEDS=root,vhost-vsock,vsock-modes.
+const Promises = "VMLAUNCH_TEST_NEEDS"
+
+// A Need is something a test can't do without.
+type Need int
+
+const (
+	Root       Need = iota + 1 // effective user 0 with CAP_NET_ADMIN
+	QEMU                       // qemu-system-x86_64 that runs
+	KVM                        // /dev/kvm that opens for us; it may still be broken
+	VhostVsock                 // /dev/vhost-vsock that opens for us
+	VsockModes                 // network namespaces have a vsock mode (Linux 7.0 and later)
+	NoModes                    // a kernel with vsock but without modes (Linux 6.x)
+	Nest                       // the run may take minutes to boot a nested host
+	Light                      // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
+	Tools                      // ip, unshare and nsenter
+)
+
+// all returns every need there is, in the order of the constants.
+func all() []Need {
+	return []Need{Root, QEMU, KVM, VhostVsock, VsockModes, NoModes, Nest, Light, Tools}
+}
+
+// String returns the name by which a run promises n.
+func (n Need) String() string {
+	switch n {
+	case Root:
+		return "root"
+	case QEMU:
+		return "qemu"
+	case KVM:
+		return "kvm"
+	case VhostVsock:
+		return "vhost-vsock"
+	case VsockModes:
+		return "vsock-modes"
+	case NoModes:
+		return "no-modes"
+	case Nest:
+		return "nest"
+	case Light:
+		return "light"
+	case Tools:
+		return "tools"
+	}
+	return "unknown"
+}
+
+// hint returns what to try to get n.
+func (n Need) hint() string {
+	switch n {
+	case Root:
+		return "run as root"
+	case QEMU:
+		return "apt-get install qemu-system-x86"
+	case KVM:
+		return "modprobe kvm_intel || modprobe kvm_amd"
+	case VhostVsock:
+		return "modprobe vhost_vsock"
+	case VsockModes, NoModes:
+		return "run it in a nest: make test-nest"
+	case Nest:
+		return Promises + "=nest"
+	case Light:
+		return "vmlaunch image build light"
+	case Tools:
+		return "apt-get install iproute2 util-linux"
+	}
+	return ""
+}
+
+// Require skips t unless the host meets all needs. It fails t instead if the
+// run promised the missing one in [Promises], and also if the run promised
+// something that no test can mean.
+func Require(t testing.TB, needs ...Need) {
+	t.Helper()
+	require(t, os.Getenv(Promises), needs)
+}
+
+func require(t testing.TB, promises string, needs []Need) {
+	t.Helper()
+	promised, unknown := parse(promises)
+	if len(unknown) > 0 {
+		t.Fatalf("%s=%s: no such need: %s (there are: %s)", Promises, promises,
+			strings.Join(unknown, ", "), strings.Join(names(all()), ", "))
+		return
+	}
+	for _, n := range needs {
+		err := n.probe(promised)
+		if err == nil {
+			continue
+		}
+		if slices.Contains(promised, n) {
+			t.Fatalf("%s promises %s, but: %v", Promises, n, err)
+			return
+		}
+		t.Skipf("needs %s (try: %s): %v", n, n.hint(), err)
+		return
+	}
+}
+
+// Has reports whether the host meets n, for script conditions and for tests that
+// choose between two real ways. It never counts as a promise kept.
+func Has(n Need) bool {
+	promised, _ := parse(os.Getenv(Promises))
+	return n.probe(promised) == nil
+}
+
+// parse splits a list of promised needs, and returns the names it does not know.
+func parse(list string) (needs []Need, unknown []string) {
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" {
+			continue
+		}
+		i := slices.IndexFunc(all(), func(n Need) bool { return n.String() == name })
+		if i < 0 {
+			unknown = append(unknown, name)
+			continue
+		}
+		needs = append(needs, all()[i])
+	}
+	return needs, unknown
+}
+
+func names(needs []Need) []string {
+	var s []string
+	for _, n := range needs {
+		s = append(s, n.String())
+	}
+	return s
+}

@@ -1,0 +1,121 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// LightKernel is the environment variable with the path of the light kernel.
+const LightKernel = "VMLAUNCH_TEST_LIGHT"
+
+// nsMode tells by its presence that namespaces have a vsock mode.
+const nsMode = "/proc/sys/net/vsock/ns_mode"
+
+// probe returns why the host does not meet n, or nil if it does.
+func (n Need) probe(promised []Need) error {
+	switch n {
+	case Root:
+		return probeRoot()
+	case QEMU:
+		return exec.Command("qemu-system-x86_64", "--version").Run()
+	case KVM:
+		return probeDevice("/dev/kvm")
+	case VhostVsock:
+		return probeDevice("/dev/vhost-vsock")
+	case VsockModes:
+		return probeModes()
+	case NoModes:
+		return probeNoModes()
+	case Nest:
+		if !slices.Contains(promised, Nest) {
+			return errors.New("not asked for: it boots a machine and takes minutes")
+		}
+		return exec.Command("qemu-system-x86_64", "--version").Run()
+	case Light:
+		return probeLight()
+	case Tools:
+		return probeTools("ip", "unshare", "nsenter")
+	}
+	return fmt.Errorf("need %d: no such need", int(n))
+}
+
+func probeRoot() error {
+	if uid := os.Geteuid(); uid != 0 {
+		return fmt.Errorf("effective user is %d, want 0", uid)
+	}
+	// Root in a container may lack what root is wanted for.
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	const want = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN
+	if have := data[0].Effective; have&want != want {
+		return fmt.Errorf("capabilities are %#x, want CAP_NET_ADMIN and CAP_SYS_ADMIN", have)
+	}
+	return nil
+}
+
+func probeDevice(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// loadVsock makes the kernel load vsock: making a socket does, opening
+// /dev/vsock does not.
+func loadVsock() error {
+	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("vsock socket: %w", err)
+	}
+	return unix.Close(fd)
+}
+
+func probeModes() error {
+	if err := loadVsock(); err != nil {
+		return err
+	}
+	_, err := os.Stat(nsMode)
+	return err
+}
+
+func probeNoModes() error {
+	if err := loadVsock(); err != nil {
+		return err
+	}
+	switch _, err := os.Stat(nsMode); {
+	case err == nil:
+		return fmt.Errorf("%s is there", nsMode)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return err
+	}
+}
+
+func probeLight() error {
+	path := os.Getenv(LightKernel)
+	if path == "" {
+		return fmt.Errorf("%s is not set", LightKernel)
+	}
+	_, err := os.Stat(path)
+	return err
+}
+
+func probeTools(tools ...string) error {
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			return err
+		}
+	}
+	return nil
+}
