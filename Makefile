@@ -1,0 +1,56 @@
+# vmlaunch: what a developer types. `make` alone prints this list.
+
+GO     := .ci/go
+BIN    := bin/vmlaunch
+AGENT  := image/embedded/vmlaunch-guest
+PROBE  := image/embedded/probe.rom
+LDFLAGS = -s -w -X main.version=$(shell .ci/version)
+
+.DEFAULT_GOAL := help
+.PHONY: help up test unit build needs lint fuzz docs check clean FORCE
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: needs build ## install what is missing, build, start a machine and run a command in it
+	@.ci/up
+
+test: ## every test, on nested Linux 7.3, 7.2 and 6.12 hosts too (under 20 minutes)
+	@.ci/test
+
+unit: $(PROBE) ## go vet and every test that this host can run (under a minute)
+	$(GO) vet ./...
+	$(GO) test ./...
+
+build: $(BIN) ## bin/vmlaunch with its built-in guests
+
+needs: ## install what building and running take (apt, as root)
+	@.ci/needs
+
+lint: ## golangci-lint, from PATH
+	golangci-lint run
+
+fuzz: ## each fuzz target for 30 seconds
+	@.ci/fuzz 30s
+
+docs: ## rewrite the tables that docs/ and README.md take from the code
+	VMLAUNCH_WRITE_DOCS=1 $(GO) test ./cmd/vmlaunch/... -run 'TestDocs' -count=1
+
+check: unit lint ## what a change has to pass before it is sent
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))"
+
+clean: ## remove what was built (machines and caches stay: vmlaunch keeps those)
+	rm -rf bin build $(PROBE) $(AGENT)
+	$(MAKE) -s -C image/probe clean
+
+# Go knows best what is up to date, so it is always asked.
+$(BIN): $(PROBE) $(AGENT) FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmlaunch
+
+$(AGENT): FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/vmlaunch-guest
+
+$(PROBE): FORCE
+	@$(MAKE) -s -C image/probe
+
+FORCE:
