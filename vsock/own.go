@@ -1,0 +1,49 @@
+package vsock
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+const vsockDevice = "/dev/vsock"
+
+// OwnCID returns the CID that this host has as a guest of another one, or [Any]
+// if it is no guest. A host's guests can't have it: the kernel refuses it with
+// [ErrInUse] for all namespaces.
+//
+// It fails with a [*MissingError] where there is no vsock, and with
+// [fs.ErrPermission] if /dev/vsock may not be opened.
+func OwnCID() (CID, error) {
+	if err := load(); err != nil {
+		return 0, err
+	}
+	fd, err := openRetry(vsockDevice, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return 0, fmt.Errorf("own cid: %w", vsockOpenError(err))
+	}
+	defer unix.Close(fd)
+	n, err := unix.IoctlGetUint32(fd, unix.IOCTL_VM_SOCKETS_GET_LOCAL_CID)
+	if err != nil {
+		return 0, fmt.Errorf("own cid: ioctl on %s: %w", vsockDevice, err)
+	}
+	// A host answers 2 with vhost_vsock loaded, 1 with vsock_loopback only, and
+	// Any with neither: all of them mean that nobody gave it a CID.
+	if c := CID(n); c.Guest() {
+		return c, nil
+	}
+	return Any, nil
+}
+
+// vsockOpenError gives the kernel's answer to opening /dev/vsock its meaning.
+func vsockOpenError(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return &MissingError{What: vsockDevice, Need: "the kernel module vsock", Hint: "modprobe vsock"}
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("open %s: %w (try: chmod 0666 %[1]s, as udev's rules do)", vsockDevice, err)
+	}
+	return fmt.Errorf("open %s: %w", vsockDevice, err)
+}
