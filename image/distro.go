@@ -1,0 +1,7 @@
+package image
+
+import "context"
+
+func (c *Cache) distroKernel(ctx context.Context, version string) (Kernel, error) { return Kernel{}, nil }
+func (c *Cache) lightKernel(ctx context.Context) (Kernel, error) { return Kernel{}, nil }
+func (c *Cache) cachedLight() (Kernel, bool, error) { return Kernel{}, false, nil }
