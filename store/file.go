@@ -1,0 +1,208 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// boltWait bounds the wait for bbolt's own lock. Whoever goes through the lock
+// file finds it free; this is for tools that open the file on their own. bbolt
+// polls every 50 ms, and 0 would wait for ever.
+const boltWait = 2 * time.Second
+
+// A file is the open state file. It belongs to one call of [Store.View] or
+// [Store.Update].
+type file struct {
+	db   *bolt.DB
+	raw  *os.File // the descriptor inside db
+	path string
+
+	// broken is set once bbolt has panicked. Its locks can't be relied on then,
+	// and closing it might wait for ever.
+	broken bool
+}
+
+type access int
+
+const (
+	readOnly access = iota + 1
+	readWrite
+)
+
+// openFile opens the file at path, which must exist: bbolt would fill an empty
+// file, and so forget every lease. It fails with [ErrLocked], [ErrCorrupt] and
+// [fs.ErrPermission]. The caller closes it.
+func openFile(path string, how access) (*file, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	if info.Size() == 0 {
+		return nil, corrupt("state "+path, "the file is empty, vmlaunch never leaves it so (restore it, or remove it to start anew)")
+	}
+	return openBolt(path, how)
+}
+
+func openBolt(path string, how access) (*file, error) {
+	f := &file{path: path}
+	options := &bolt.Options{
+		Timeout:      boltWait,
+		ReadOnly:     how == readOnly,
+		FreelistType: bolt.FreelistMapType,
+		NoStatistics: true,
+		OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
+			var err error
+			f.raw, err = os.OpenFile(name, flag, perm)
+			return f.raw, err
+		},
+	}
+	err := f.guard(func() (err error) {
+		f.db, err = bolt.Open(path, 0o600, options)
+		return err
+	})
+	if err == nil {
+		return f, nil
+	}
+	if f.broken {
+		f.Close()
+		return nil, err
+	}
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, fmt.Errorf("open state %s: %w by a program that is not vmlaunch, still after %v", path, ErrLocked, boltWait)
+	case errors.As(err, &errno):
+		return nil, openError(path, err)
+	}
+	return nil, corrupt("state "+path, err)
+}
+
+// create makes an empty state file at path in one step: a crash or a full disk
+// leaves none or a whole one. The caller holds the lock file.
+func create(path string) error {
+	draft := path + ".new"
+	if err := os.RemoveAll(draft); err != nil {
+		return err
+	}
+	defer os.Remove(draft) // gone already if all went well
+	f, err := openBolt(draft, readWrite)
+	if err != nil {
+		return err
+	}
+	err = f.migrate(migrations())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(draft, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a rename in dir outlast a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Close gives the file back. After a panic of bbolt it closes no more than the
+// descriptor, which also gives back its lock; the mapping stays until the
+// process ends.
+func (f *file) Close() error {
+	if !f.broken {
+		return f.guard(f.db.Close)
+	}
+	if f.raw == nil {
+		return nil
+	}
+	return f.raw.Close()
+}
+
+// guard runs fn, which does nothing but call bbolt, and turns its panics on
+// damaged pages, and faults on a file that was cut short, into [ErrCorrupt].
+func (f *file) guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			f.broken = true
+			err = corrupt("state "+f.path, r)
+		}
+	}()
+	return fn()
+}
+
+// begin starts a transaction. The caller ends it by commit or rollback.
+func (f *file) begin(writable bool) (*Tx, error) {
+	tx := &Tx{f: f}
+	err := f.guard(func() (err error) {
+		tx.bolt, err = f.db.Begin(writable)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tx, nil
+}
+
+// rollback ends tx without a trace. It does nothing after a commit.
+func (f *file) rollback(tx *Tx) {
+	if f.broken {
+		return
+	}
+	_ = f.guard(func() error {
+		if err := tx.bolt.Rollback(); !errors.Is(err, berrors.ErrTxClosed) {
+			return err
+		}
+		return nil
+	})
+}
+
+func (f *file) view(fn func(*Tx) error) error {
+	tx, err := f.begin(false)
+	if err != nil {
+		return err
+	}
+	defer f.rollback(tx)
+	have, err := tx.schema()
+	if err != nil {
+		return err
+	}
+	if err := f.admit(have, newest()); err != nil {
+		return err
+	}
+	return fn(tx)
+}
+
+func (f *file) update(fn func(*Tx) error) error {
+	tx, err := f.begin(true)
+	if err != nil {
+		return err
+	}
+	defer f.rollback(tx)
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if !tx.dirty {
+		return nil
+	}
+	return f.commit(tx)
+}
+
+func (f *file) commit(tx *Tx) error {
+	err := f.guard(tx.bolt.Commit)
+	if err != nil && !f.broken {
+		return fmt.Errorf("write state %s: %w", f.path, cause(err))
+	}
+	return err
+}
