@@ -1,0 +1,102 @@
+package cidalloc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+var (
+	// ErrTaken says that a CID has an owner. It comes as a [*TakenError].
+	ErrTaken = errors.New("cid is taken")
+
+	// ErrExhausted says that no CID could be had in a space.
+	ErrExhausted = errors.New("no cid left")
+)
+
+const (
+	thisHost  = "hypervisor: it is this host's own, which is a guest"
+	anonymous = "process that was not found"
+)
+
+// A TakenError says who has the CID that was asked for.
+type TakenError struct {
+	CID     vsock.CID
+	Space   store.Space
+	Ref     string // the namespace it was asked for in, as in netns.Open
+	Holder  string // `machine "db" (pid 4711)`, or for a stranger `pid 4711 ("qemu …")`
+	Foreign bool   // no machine of ours has it, the kernel refused it
+}
+
+func (e *TakenError) Error() string {
+	text := fmt.Sprintf("cid %d", e.CID)
+	if e.Ref != "" {
+		text += fmt.Sprintf(" in netns %q", e.Ref)
+	}
+	text += ": held by "
+	if e.Foreign {
+		text += "foreign "
+	}
+	return text + e.Holder
+}
+
+// Is reports whether target is [ErrTaken].
+func (e *TakenError) Is(target error) bool { return target == ErrTaken }
+
+// foreigner returns the words for a stranger, found or not.
+func foreigner(who string) string {
+	if who == "" {
+		return anonymous
+	}
+	return who
+}
+
+// explain completes a choice's error with what only the ledger and the place
+// know.
+func (a *Allocator) explain(tx *store.Tx, p place, err error) error {
+	var taken *TakenError
+	if !errors.As(err, &taken) {
+		return err
+	}
+	full := *taken
+	full.Ref = p.ref
+	if !full.Foreign {
+		owner, err := describe(tx, taken.Holder, p)
+		if err != nil {
+			return err
+		}
+		full.Holder = owner
+	}
+	return &full
+}
+
+// ownerError says that machine itself still holds its own CID c.
+func (a *Allocator) ownerError(ctx context.Context, p place, c vsock.CID, machine string) error {
+	return a.store.View(ctx, func(tx *store.Tx) error {
+		return a.explain(tx, p, &TakenError{CID: c, Space: p.space, Holder: machine})
+	})
+}
+
+// describe names the machine that owns a CID, with what helps to find it as seen
+// from p. Whether it still runs is not asked: the launcher's to judge.
+func describe(tx *store.Tx, machine string, p place) (string, error) {
+	name := fmt.Sprintf("machine %q", machine)
+	m, err := tx.Machine(machine)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return name + " (of which there is no other record)", nil
+	case err != nil:
+		return "", err
+	}
+	if m.Netns.Ref != p.ref && m.Netns.Ref != "" {
+		name += fmt.Sprintf(" in netns %q", m.Netns.Ref)
+	}
+	if !m.QEMU.IsZero() {
+		return fmt.Sprintf("%s (%v)", name, m.QEMU), nil
+	}
+	return fmt.Sprintf("%s (%s)", name, m.Phase), nil
+}

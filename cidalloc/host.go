@@ -1,0 +1,93 @@
+package cidalloc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/vmlaunch/vmlaunch/netns"
+	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+// A place is where a CID is to be claimed.
+type place struct {
+	space store.Space
+	ref   string // for errors
+	ns    *netns.NS
+}
+
+// A guard is a CID held in the kernel, as [vsock.Guard] is.
+type guard interface {
+	File() *os.File
+	Close() error
+}
+
+// A host is the kernel's side of an allocation. Tests have one without a kernel.
+type host interface {
+	look(*netns.NS) (place, error)
+	hold(place, vsock.CID) (guard, error) // vsock.ErrInUse if it is taken
+	own() (vsock.CID, error)              // vsock.Any if this host is no guest
+	who(place, vsock.CID) string          // the process that holds a CID, "" if not found
+}
+
+// linux is the real host.
+type linux struct{}
+
+// look reads the mode anew: a reload of vsock.ko makes every namespace global,
+// whatever was recorded.
+func (linux) look(ns *netns.NS) (place, error) {
+	m, err := ns.Mode()
+	if err != nil {
+		return place{}, err
+	}
+	return place{space: store.SpaceOf(ns.ID(), m), ref: ns.Ref(), ns: ns}, nil
+}
+
+// hold claims c in p's namespace. The descriptor belongs to the namespace of the
+// thread that opens it, hence Do.
+func (linux) hold(p place, c vsock.CID) (guard, error) {
+	var g *vsock.Guard
+	err := p.ns.Do(func() (err error) {
+		g, err = vsock.Hold(c)
+		return err
+	})
+	if err == nil {
+		return g, nil
+	}
+	if g != nil { // held, but the thread could not come home
+		err = errors.Join(err, g.Close())
+	}
+	return nil, err
+}
+
+// own returns this host's CID. Without a way to ask, it answers that there is
+// none: the kernel refuses it all the same.
+func (linux) own() (vsock.CID, error) {
+	c, err := vsock.OwnCID()
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrPermission):
+		return vsock.Any, nil
+	}
+	return 0, fmt.Errorf("ask for this host's own cid: %w", err)
+}
+
+// read returns what is known of the CIDs in p, without what is stale, which it
+// forgets.
+func (a *Allocator) read(tx *store.Tx, p place, own vsock.CID) (book, error) {
+	leases, err := tx.Leases(p.space)
+	if err != nil {
+		return book{}, err
+	}
+	if leases, err = a.sweep(tx, leases); err != nil {
+		return book{}, err
+	}
+	b := book{space: p.space, own: own, first: vsock.FirstGuest, last: vsock.LastGuest, leases: map[vsock.CID]store.Lease{}}
+	for _, l := range leases {
+		b.leases[l.CID] = l
+	}
+	return b, nil
+}
