@@ -46,8 +46,10 @@ func create(name string, m vsock.Mode) (*NS, error) {
 		return nil, err
 	}
 	// Only to spare the work: setPin decides.
-	if p, err := lookAt(path); err != nil || p != pinNone && p != pinHalf {
-		return nil, errors.Join(err, fs.ErrExist)
+	if p, err := lookAt(path); err != nil {
+		return nil, err
+	} else if p != pinNone && p != pinHalf {
+		return nil, errTaken
 	}
 	f, err := bear(m)
 	if err != nil {

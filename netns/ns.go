@@ -151,11 +151,11 @@ func openError(path string, err error) error {
 	named := filepath.Dir(path) == runDir
 	switch {
 	case errors.Is(err, errNoNetns) && named:
-		return fmt.Errorf("%w: its file in %s is empty, left by a creator that was killed, or pinned in another mount namespace", fs.ErrNotExist, runDir)
+		return fmt.Errorf("%w: its file in %s is empty, left by a creator that was killed, or pinned in another mount namespace (try: vmlaunch netns rm)", errAbsent, runDir)
 	case errors.Is(err, errNoNetns):
 		return err
 	case errors.Is(err, unix.ESRCH), errors.Is(err, fs.ErrNotExist):
-		return fs.ErrNotExist
+		return errAbsent
 	case errors.Is(err, fs.ErrPermission) && !named:
 		return fmt.Errorf("%w (want root, or to be the owner of the process)", err)
 	}

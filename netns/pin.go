@@ -99,12 +99,12 @@ func vacate(path string) error {
 		case p == pinNone:
 			return nil
 		case p != pinHalf:
-			return fs.ErrExist
+			return errTaken
 		case young(path) && time.Now().Before(end):
 			continue
 		}
 		if pid := mountedFor(path); pid != 0 {
-			return fmt.Errorf("%w: in the mount namespace of process %d, and nowhere else", fs.ErrExist, pid)
+			return fmt.Errorf("%w: in the mount namespace of process %d, and nowhere else", errTaken, pid)
 		}
 		return os.Remove(path)
 	}

@@ -20,6 +20,10 @@ func Remove(name string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		// Perhaps without even a directory to lock.
+		return fmt.Errorf("remove netns %q: %w", name, errAbsent)
+	}
 	err = locked(func() error { return remove(path) })
 	if err != nil {
 		return fmt.Errorf("remove netns %q: %w", name, err)
@@ -35,14 +39,14 @@ func remove(path string) error {
 	}
 	switch p {
 	case pinNone:
-		return fs.ErrNotExist
+		return errAbsent
 	case pinUnknown:
 		return fmt.Errorf("%s: %w: neither a namespace nor an empty file", path, fs.ErrInvalid)
 	case pinLink:
 		return os.Remove(path)
 	case pinHalf:
 		if pid := mountedFor(path); pid != 0 {
-			return fmt.Errorf("%w here: it is pinned in the mount namespace of process %d (try: nsenter -t %[2]d -m ip netns del)", fs.ErrNotExist, pid)
+			return fmt.Errorf("%w here, but it is pinned in the mount namespace of process %d (try: nsenter -t %[2]d -m ip netns del)", errAbsent, pid)
 		}
 	}
 	return unsetPin(path)
