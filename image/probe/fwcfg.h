@@ -1,0 +1,12 @@
+/* QEMU's firmware configuration: what `-fw_cfg name=NAME,string=TEXT` put there. See docs/specs/fw_cfg in QEMU. */
+#ifndef PROBE_FWCFG_H
+#define PROBE_FWCFG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Reads the file called name into text, cut to size-1 bytes and ended by a zero. Everything that is not printable ASCII, and
+ * the space, becomes '?', because the text goes out again as a word of a line. False, and text empty, if there is no such file. */
+bool fwcfg_text(const char *name, char *text, uint32_t size);
+
+#endif
