@@ -1,0 +1,91 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// user is who we are in the guest.
+const user = "root"
+
+// A Client is an SSH connection into one guest. It is safe for concurrent use:
+// many programs may run over one connection.
+type Client struct {
+	conn  ssh.Conn
+	parts sync.WaitGroup // what the library wants drained
+}
+
+// NewClient makes an SSH connection of conn and takes it over: it is closed if
+// NewClient fails, and by [Client.Close] otherwise. The guest has to prove that
+// it owns hostKey.
+//
+// It fails with [ErrIdentity] if it does not, with [fs.ErrPermission] if the
+// guest does not take the private key (PEM), with ctx's error if the handshake
+// is not done before ctx ends, and with the connection's error.
+func NewClient(ctx context.Context, conn net.Conn, privateKey []byte, hostKey ssh.PublicKey) (*Client, error) {
+	key, err := ssh.ParsePrivateKey(privateKey)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("client key: %w", err), conn.Close())
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends the handshake
+	sc, channels, requests, err := ssh.NewClientConn(conn, "", clientConfig(key, hostKey))
+	if !stop() && ctx.Err() != nil {
+		if err == nil {
+			_ = sc.Close()
+		}
+		return nil, fmt.Errorf("ssh handshake: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ssh handshake: %w", handshakeError(err))
+	}
+	c := &Client{conn: sc}
+	c.parts.Go(func() { ssh.DiscardRequests(requests) })
+	c.parts.Go(func() {
+		for offered := range channels {
+			_ = offered.Reject(ssh.Prohibited, "the host opens no channels for guests")
+		}
+	})
+	return c, nil
+}
+
+// clientConfig puts first what is cheapest: a handshake may run in an emulator.
+// The connection never leaves this machine, and ends with it.
+func clientConfig(key ssh.Signer, hostKey ssh.PublicKey) *ssh.ClientConfig {
+	return &ssh.ClientConfig{
+		Config: ssh.Config{
+			KeyExchanges: []string{ssh.KeyExchangeCurve25519, ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeECDHP256},
+		},
+		User:              user,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(key)},
+		HostKeyCallback:   pinned(hostKey),
+		HostKeyAlgorithms: []string{hostKey.Type()},
+		ClientVersion:     "SSH-2.0-vmlaunch",
+	}
+}
+
+// handshakeError is where the SSH library's answers get their meaning. It has
+// no error value for a refused key, only words.
+func handshakeError(err error) error {
+	if strings.Contains(err.Error(), "unable to authenticate") {
+		return fmt.Errorf("%w: the guest does not know this machine's key", fs.ErrPermission)
+	}
+	return identity(err)
+}
+
+// Close closes the connection. Programs that still run over it are hung up by
+// the guest. Closing twice is fine.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	c.parts.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
