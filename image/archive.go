@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -50,11 +52,11 @@ func (a *Archive) File(name string, perm uint32, content []byte) {
 // Link adds a symbolic link.
 func (a *Archive) Link(name, target string) { a.entry(name, typeLink|0o777, []byte(target)) }
 
-// Console adds /dev/console, which the kernel opens for init before init can
-// have mounted anything.
-func (a *Archive) Console() {
-	a.parents("dev/console")
-	a.header("dev/console", typeChar|0o600, 0, [2]uint32{5, 1})
+// Device adds a character device.
+func (a *Archive) Device(name string, perm uint32, number [2]uint32) {
+	name = clean(name)
+	a.parents(name)
+	a.header(name, typeChar|perm, 0, number)
 }
 
 // Copy adds a file of this machine, with symbolic links followed.
@@ -68,6 +70,24 @@ func (a *Archive) Copy(name string, perm uint32, from string) {
 		return
 	}
 	a.File(name, perm, b)
+}
+
+// Tree adds what is in the folder from, files and folders, under name.
+func (a *Archive) Tree(name, from string) {
+	if a.err != nil {
+		return
+	}
+	a.err = fs.WalkDir(os.DirFS(from), ".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			a.Dir(path.Join(name, file), 0o755)
+		default:
+			a.Copy(path.Join(name, file), 0o644, filepath.Join(from, file))
+		}
+		return a.err
+	})
 }
 
 // Has reports whether name was added.

@@ -138,14 +138,28 @@ func exists(path string) bool {
 // accident among the few dozen entries of a cache, and short in file names.
 const digestLen = 20
 
-// digest names what an entry is made from. The parts are kept apart by their
+// Digest names what an entry is made from. The parts are kept apart by their
 // length, so that no two lists of parts share a digest.
-func digest(parts ...string) string {
+func Digest(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
 		fmt.Fprintf(h, "%d:%s", len(p), p)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:digestLen]
+}
+
+// DigestFiles returns the digest of files with the places they have where they
+// are used.
+func DigestFiles(files ...Library) (string, error) {
+	var parts []string
+	for _, f := range files {
+		sum, err := digestFile(f.From)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, f.Path, sum)
+	}
+	return Digest(parts...), nil
 }
 
 // digestFile returns the digest of a file's content.

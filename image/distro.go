@@ -108,7 +108,7 @@ func (c *Cache) fetchFrom(ctx context.Context, s suite, prefix string) (k Kernel
 	for _, p := range pkgs {
 		parts = append(parts, p.name, p.version, p.sha256)
 	}
-	sum := digest(parts...)
+	sum := Digest(parts...)
 	name := fmt.Sprintf("%s-%s-%s", refDistro, version, sum)
 	_, err = c.entry(ctx, kernelKind, name, func(tmp string) error {
 		c.progress("fetching kernel %s", version)

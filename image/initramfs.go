@@ -47,19 +47,23 @@ func (c *Cache) Linux(ctx context.Context, k Kernel) (Boot, error) {
 			return Boot{}, fmt.Errorf("guest with kernel %s: %w", k.Version, err)
 		}
 	}
-	key := digest("linux guest 1", digest(string(agent)), shell.Digest, k.Digest) + ".cpio"
-	initrd, err := c.entry(ctx, "initrd", key, func(tmp string) error {
-		return writeArchive(tmp, func(a *Archive) error {
-			a.Base(agent)
-			shell.Add(a)
-			a.Modules(k.Version, mods)
-			return nil
-		})
+	key := Digest("linux guest 1", Digest(string(agent)), shell.Digest, k.Digest)
+	initrd, err := c.Initrd(ctx, key, func(a *Archive) error {
+		a.Base(agent)
+		shell.Add(a)
+		a.Modules(k.Version, mods)
+		return nil
 	})
 	if err != nil {
 		return Boot{}, fmt.Errorf("build initramfs: %w", err)
 	}
 	return Boot{Kernel: k.Path, Initrd: initrd, Modules: ModulePaths(k.Version, mods)}, nil
+}
+
+// Initrd returns the path of the archive that key names, written by fill if the
+// cache doesn't have it. The key is a [Digest] of all that fill adds.
+func (c *Cache) Initrd(ctx context.Context, key string, fill func(*Archive) error) (string, error) {
+	return c.entry(ctx, "initrd", key+".cpio", func(tmp string) error { return writeArchive(tmp, fill) })
 }
 
 // MachineInitrd writes a machine's initramfs to w: the base as it is, then a
@@ -103,7 +107,8 @@ func writeArchive(path string, fill func(*Archive) error) (err error) {
 // Base adds what every guest of ours has: the agent as init, the console, the
 // folders it mounts on, and the least that programs expect in /etc.
 func (a *Archive) Base(agent []byte) {
-	a.Console()
+	a.Device("dev/console", 0o600, [2]uint32{5, 1}) // the kernel opens it for init
+	a.Device("dev/null", 0o666, [2]uint32{1, 3})
 	for _, dir := range []string{"proc", "sys", "dev", "run", "mnt", "var/log", "var/lib", "var/tmp"} {
 		a.Dir(dir, 0o755)
 	}
@@ -154,15 +159,12 @@ func ModulePaths(version string, mods []Module) []string {
 
 func moduleDir(version string) string { return "/lib/modules/" + version }
 
-// Program adds a program of this machine at the same path, with its libraries.
-// Those that are already there are left alone.
-func (a *Archive) Program(file string, libs []Library) {
-	if !a.Has(file) {
-		a.Copy(file, 0o755, file)
-	}
-	for _, l := range libs {
-		if !a.Has(l.Path) {
-			a.Copy(l.Path, 0o755, l.From)
+// Programs adds programs of this machine, or libraries. Those that are already
+// there are left alone.
+func (a *Archive) Programs(files ...Library) {
+	for _, f := range files {
+		if !a.Has(f.Path) {
+			a.Copy(f.Path, 0o755, f.From)
 		}
 	}
 }
@@ -191,27 +193,14 @@ func Busybox() (Shell, error) {
 		return Shell{}, fmt.Errorf("list applets of %s: %w", file, err)
 	}
 	s.applets = strings.Fields(string(list))
-	sums := []string{string(list)}
-	for _, p := range append([]Library{{From: file}}, s.libs...) {
-		sum, err := digestFile(p.From)
-		if err != nil {
-			return Shell{}, err
-		}
-		sums = append(sums, p.Path, sum)
-	}
-	s.Digest = digest(sums...)
-	return s, nil
+	s.Digest, err = DigestFiles(append([]Library{{Path: file, From: file}}, s.libs...)...)
+	return s, err
 }
 
 // Add adds busybox with a link for each applet that has no program of its own
 // in the archive, so it comes after those.
 func (s Shell) Add(a *Archive) {
-	a.Copy("/bin/busybox", 0o755, s.path)
-	for _, l := range s.libs {
-		if !a.Has(l.Path) {
-			a.Copy(l.Path, 0o755, l.From)
-		}
-	}
+	a.Programs(append([]Library{{Path: "/bin/busybox", From: s.path}}, s.libs...)...)
 	for _, name := range s.applets {
 		taken := false
 		for _, dir := range []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin"} {

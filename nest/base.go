@@ -1,0 +1,195 @@
+package nest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/vmlaunch/vmlaunch/image"
+)
+
+// cacheInside is the cache of vmlaunch in the nest: the root user's.
+const cacheInside = "/var/cache/vmlaunch"
+
+// loaded are the modules that are there when the nest is up, as they are on a
+// host that is ready for vmlaunch: its way out (virtio_net), /dev/vhost-vsock,
+// and loopback, which a real host loads with the first vsock socket.
+func loaded() []string {
+	return []string{"virtio_pci", "virtio_net", "vhost_vsock", "vsock_loopback"}
+}
+
+// loadable are the modules that modprobe finds in the nest, where the kernel
+// has them.
+func loadable() []string {
+	return []string{
+		"vsock_diag", "vsockmon", "vmw_vsock_virtio_transport", "tun", "tap", "vhost_net", "veth",
+		"bridge", "dummy", "macvlan", "macvtap", "ipvlan", "loop", "overlay", "virtio_blk",
+		"virtio_console", "virtio_rng", "af_packet", "packet_diag", "inet_diag", "tcp_diag", "unix_diag",
+	}
+}
+
+// firmware are the files that QEMU reads to start a machine of type pc or q35
+// without display, and where distributions keep them.
+func firmware() (names, dirs []string) {
+	return []string{
+			"bios-256k.bin", "bios.bin", "kvmvapic.bin", "linuxboot.bin", "linuxboot_dma.bin",
+			"pvh.bin", "multiboot.bin", "multiboot_dma.bin", "efi-virtio.rom",
+		}, []string{
+			"/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu", "/usr/share/qemu-firmware",
+		}
+}
+
+// A base is what the nest's large archive holds: all but today's vmlaunch.
+type base struct {
+	kernel image.Kernel
+	mods   []image.Module
+	boot   []string // paths in the nest of the modules loaded at boot
+	agent  []byte
+	shell  image.Shell
+	files  []image.Library // QEMU and the other programs with their libraries
+	blobs  []image.Library // firmware
+	guest  image.Kernel    // the kernel for guests in the nest
+}
+
+// collect finds all that the base needs on this machine. It fails with an
+// [image.MissingError] for what isn't there.
+func collect(k, forGuests image.Kernel) (b base, err error) {
+	b = base{kernel: k, guest: forGuests}
+	if b.agent, err = image.Agent(); err != nil {
+		return base{}, err
+	}
+	if b.shell, err = image.Busybox(); err != nil {
+		return base{}, err
+	}
+	if err := b.collectModules(); err != nil {
+		return base{}, err
+	}
+	if b.files, err = programs(); err != nil {
+		return base{}, err
+	}
+	b.blobs = blobs()
+	return b, nil
+}
+
+func (b *base) collectModules() error {
+	tree, err := image.OpenModules(b.kernel.Modules)
+	if err != nil {
+		return err
+	}
+	atBoot, err := tree.Order(loaded()...)
+	if err != nil {
+		return err
+	}
+	b.boot = image.ModulePaths(b.kernel.Version, atBoot)
+	want := loaded()
+	for _, name := range loadable() {
+		if tree.Has(name) {
+			want = append(want, name)
+		}
+	}
+	b.mods, err = tree.Order(want...)
+	return err
+}
+
+// programs returns the programs of this machine that go into the nest, with
+// their libraries: QEMU with its emulator module, and those others that exist.
+func programs() ([]image.Library, error) {
+	qemu, err := findQEMU()
+	if err != nil {
+		return nil, err
+	}
+	files := []string{qemu}
+	for _, pattern := range []string{"/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so", "/usr/lib/qemu/accel-tcg-x86_64.so", "/usr/lib64/qemu/accel-tcg-x86_64.so"} {
+		if _, err := os.Stat(pattern); err == nil {
+			files = append(files, pattern)
+		}
+	}
+	for _, name := range []string{"qemu-img", "ip", "strace"} {
+		if path, ok := findProgram(name); ok {
+			files = append(files, path)
+		}
+	}
+	libs, err := image.Libraries(files...)
+	if err != nil {
+		return nil, err
+	}
+	var all []image.Library
+	for _, f := range files {
+		all = append(all, image.Library{Path: f, From: f})
+	}
+	return append(all, libs...), nil
+}
+
+// findQEMU returns the path of QEMU, with links followed to where its modules
+// and firmware belong.
+func findQEMU() (string, error) {
+	path, ok := findProgram("qemu-system-x86_64")
+	if !ok {
+		return "", &image.MissingError{What: "qemu-system-x86_64", Need: "run a nested host", Hint: "try: apt-get install qemu-system-x86"}
+	}
+	return path, nil
+}
+
+// findProgram looks where administrators' programs are, too: a user's PATH may
+// lack them.
+func findProgram(name string) (string, bool) {
+	if path, err := exec.LookPath(name); err == nil {
+		abs, err := filepath.Abs(path)
+		return abs, err == nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+// blobs returns the firmware files that this machine has.
+func blobs() []image.Library {
+	names, dirs := firmware()
+	var all []image.Library
+	for _, name := range names {
+		for _, dir := range dirs {
+			from := filepath.Join(dir, name)
+			if _, err := os.Stat(from); err == nil {
+				all = append(all, image.Library{Path: filepath.Join(dirs[0], name), From: from})
+				break
+			}
+		}
+	}
+	return all
+}
+
+// baseForm is raised when write changes what it makes of the same parts.
+const baseForm = "nest base 1"
+
+// archive returns the base's archive in the cache, written if it isn't there.
+func (b base) archive(ctx context.Context, c *image.Cache) (string, error) {
+	files, err := image.DigestFiles(append(b.files, b.blobs...)...)
+	if err != nil {
+		return "", err
+	}
+	key := image.Digest(baseForm, b.kernel.Digest, image.Digest(string(b.agent)), b.shell.Digest, files,
+		b.guest.Digest, strings.Join(loadable(), " "))
+	path, err := c.Initrd(ctx, key, b.write)
+	if err != nil {
+		return "", fmt.Errorf("build nest's initramfs: %w", err)
+	}
+	return path, nil
+}
+
+func (b base) write(a *image.Archive) error {
+	a.Base(b.agent)
+	a.Programs(b.files...)
+	for _, f := range b.blobs {
+		a.Copy(f.Path, 0o644, f.From)
+	}
+	b.shell.Add(a)
+	a.Modules(b.kernel.Version, b.mods)
+	image.AddKernel(a, cacheInside, b.guest)
+	return nil
+}
