@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ const messageTime = 30 * time.Second
 // maxTalkers bounds how many messages are received at once; more wait in the
 // kernel's backlog.
 const maxTalkers = 8
+
+// maxExtra bounds how many different X_ keys are kept.
+const maxExtra = 64
 
 // received is what a guest gets for a message that was read whole. systemd does
 // not wait for it; the built-in guest does, and says it again if it is missing,
@@ -37,7 +41,10 @@ type Ready struct {
 
 	parts sync.WaitGroup // the accepting goroutine and its talkers
 	ready chan struct{}  // closed at the first READY=1
+	once  sync.Once      // closes ready
 	dead  chan struct{}  // closed when nothing is accepted any more
+
+	order sync.Mutex // one message after the other
 
 	mu      sync.Mutex
 	last    Message // what was told so far, put together
@@ -69,6 +76,7 @@ func hear(l net.Listener, cid vsock.CID, port uint32, onStatus func(string)) *Re
 	r := &Ready{
 		l: l, cid: cid, port: port, onStatus: onStatus,
 		ready: make(chan struct{}), dead: make(chan struct{}), talkers: make(map[net.Conn]struct{}),
+		last: Message{Extra: make(map[string]string)},
 	}
 	r.parts.Go(r.accept)
 	return r
@@ -83,10 +91,7 @@ func (r *Ready) Told() Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.last
-	m.Extra = make(map[string]string, len(r.last.Extra))
-	for k, v := range r.last.Extra {
-		m.Extra[k] = v
-	}
+	m.Extra = maps.Clone(m.Extra)
 	return m
 }
 
@@ -191,25 +196,29 @@ func (r *Ready) receive(conn net.Conn) {
 	_, _ = io.WriteString(conn, received) // a guest that does not wait for it is gone
 }
 
-// take adds a message to what was told. The callback runs under a lock of its
-// own kind: mu, so that lines come one at a time and in order.
+// take adds a message to what was told.
 func (r *Ready) take(m Message) {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.merge(m)
+	if m.Status != "" && r.onStatus != nil {
+		r.onStatus(m.Status)
+	}
+	if m.Ready {
+		r.once.Do(func() { close(r.ready) })
+	}
+}
+
+func (r *Ready) merge(m Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for k, v := range m.Extra {
-		if r.last.Extra == nil {
-			r.last.Extra = make(map[string]string)
-		}
-		r.last.Extra[k] = v
-	}
+	r.last.Ready = r.last.Ready || m.Ready
 	if m.Status != "" {
 		r.last.Status = m.Status
-		if r.onStatus != nil {
-			r.onStatus(m.Status)
-		}
 	}
-	if m.Ready && !r.last.Ready {
-		r.last.Ready = true
-		close(r.ready)
+	for k, v := range m.Extra {
+		if _, known := r.last.Extra[k]; known || len(r.last.Extra) < maxExtra {
+			r.last.Extra[k] = v
+		}
 	}
 }

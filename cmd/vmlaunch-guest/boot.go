@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vmlaunch/vmlaunch/internal/agentconfig"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // boot is PID 1: it sets the system up, serves until somebody asks for an end,
@@ -99,7 +101,22 @@ func (a *agent) serve(ctx context.Context, cfg agentconfig.Config) error {
 		a.listeners = append(a.listeners, l)
 		go a.server.serve(ctx, l)
 	}
-	a.con.printf("ssh on %v", cfg.Listen)
+	if cfg.EchoPort != 0 {
+		l, err := vsock.Listen(cfg.EchoPort)
+		if err != nil {
+			return fmt.Errorf("echo: %w", err)
+		}
+		a.listeners = append(a.listeners, l)
+		go serveEcho(a.con, l)
+	}
+	if cfg.Notify != "" {
+		to, err := agentconfig.ParseNotify(cfg.Notify)
+		if err != nil {
+			return err
+		}
+		go notify(ctx, to, readyMessage(cfg.Listen))
+	}
+	a.con.printf("ssh on %s", strings.Join(cfg.Listen, " "))
 	return nil
 }
 
@@ -109,15 +126,19 @@ func listen(ctx context.Context, s string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if addr.Network == "tcp" {
-		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", addr.HostPort())
+	if addr.Network == "vsock" {
+		l, err := vsock.Listen(addr.Port)
 		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", s, err)
+			return nil, err
 		}
 		return l, nil
 	}
-	return nil, fmt.Errorf("listen on %s: not yet", s)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr.HostPort())
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", s, err)
+	}
+	return l, nil
 }
 
 // run reaps until an end is asked for, by a signal or by SSH.
