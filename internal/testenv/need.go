@@ -25,13 +25,14 @@ const (
 	VsockModes                 // network namespaces have a vsock mode (Linux 7.0 and later)
 	NoModes                    // a kernel with vsock but without modes (Linux 6.x)
 	Nest                       // the run may take minutes to boot a nested host
+	Throwaway                  // a host nobody needs after the run: it may be left unusable
 	Light                      // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
 	Tools                      // ip, unshare and nsenter
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, VsockModes, NoModes, Nest, Light, Tools}
+	return []Need{Root, QEMU, KVM, VhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Tools}
 }
 
 // String returns the name by which a run promises n.
@@ -51,6 +52,8 @@ func (n Need) String() string {
 		return "no-modes"
 	case Nest:
 		return "nest"
+	case Throwaway:
+		return "throwaway"
 	case Light:
 		return "light"
 	case Tools:
@@ -74,6 +77,8 @@ func (n Need) hint() string {
 		return "run it in a nest: make test-nest"
 	case Nest:
 		return Promises + "=nest"
+	case Throwaway:
+		return "run it alone in a nest with " + Promises + "=throwaway"
 	case Light:
 		return "vmlaunch image build light"
 	case Tools:

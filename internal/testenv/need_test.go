@@ -39,6 +39,7 @@ func TestRequire(t *testing.T) {
 		"typo in promise":  {"lite", nil, "no such need: lite (there are: root, qemu,", ""},
 		"unknown need":     {"", []Need{99}, "", "need 99: no such need"},
 		"nest not asked":   {"", []Need{Nest}, "", "not asked for"},
+		"host to be kept":  {"", []Need{Throwaway}, "", "not asked for"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -37,6 +37,11 @@ func (n Need) probe(promised []Need) error {
 			return errors.New("not asked for: it boots a machine and takes minutes")
 		}
 		return exec.Command("qemu-system-x86_64", "--version").Run()
+	case Throwaway:
+		if !slices.Contains(promised, Throwaway) {
+			return errors.New("not asked for: it changes the host until its next boot")
+		}
+		return nil
 	case Light:
 		return probeLight()
 	case Tools:
