@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // An apt is the distribution's package client, working on one suite with lists,
@@ -47,7 +48,7 @@ func systemTargets(ctx context.Context) ([]target, error) {
 }
 
 // openApt returns the client for a suite, its lists up to date. The caller
-// calls done when it has read what it wants from the lists.
+// calls done, once or more, when it has got what it wants.
 func (c *Cache) openApt(ctx context.Context, s suite) (a *apt, done func(), err error) {
 	dir, err := filepath.Abs(filepath.Join(c.dir, "apt", s.name))
 	if err != nil {
@@ -59,7 +60,9 @@ func (c *Cache) openApt(ctx context.Context, s suite) (a *apt, done func(), err 
 			return nil, nil, err
 		}
 	}
-	unlock, err := lock(ctx, filepath.Join(dir, ".lock"))
+	unlock, err := lock(ctx, filepath.Join(dir, ".lock"), func() {
+		c.progress("waiting for another vmlaunch that fetches packages")
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,7 +70,7 @@ func (c *Cache) openApt(ctx context.Context, s suite) (a *apt, done func(), err 
 		unlock()
 		return nil, nil, fmt.Errorf("package lists of %s: %w", s.name, err)
 	}
-	return a, unlock, nil
+	return a, sync.OnceFunc(unlock), nil
 }
 
 // update writes the client's configuration and fetches the lists. The client

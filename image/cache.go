@@ -57,7 +57,9 @@ func (c *Cache) entry(ctx context.Context, kind, key string, build func(tmp stri
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lock(ctx, filepath.Join(folder, "."+key+".lock"))
+	unlock, err := lock(ctx, filepath.Join(folder, "."+key+".lock"), func() {
+		c.progress("waiting for another vmlaunch that makes %s %s", kind, key)
+	})
 	if err != nil {
 		return "", err
 	}
@@ -102,9 +104,10 @@ func flush(path string) error {
 	return f.Sync()
 }
 
-// lock takes the lock file at path, waiting until ctx ends. The file stays
-// when the lock is gone: removing it would let two holders in.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+// lock takes the lock file at path, waiting until ctx ends; taken is called if
+// there is something to wait for. The file stays when the lock is gone: removing
+// it would let two holders in.
+func lock(ctx context.Context, path string, taken func()) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return nil, err
@@ -119,6 +122,10 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if taken != nil {
+			taken()
+			taken = nil
 		}
 		select {
 		case <-ctx.Done():

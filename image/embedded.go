@@ -10,9 +10,10 @@ import (
 	"os"
 )
 
-// embedded holds what make built into the folder of that name.
+// embedded holds what make built into the folder of that name, and the light
+// kernel's configuration.
 //
-//go:embed embedded
+//go:embed embedded light.config
 var embedded embed.FS
 
 const (

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/vmlaunch/vmlaunch/internal/agentconfig"
@@ -146,6 +147,13 @@ func (a *Archive) Modules(version string, mods []Module) {
 	dep, alias := moduleIndex(mods)
 	a.File(path.Join(dir, "modules.dep"), 0o644, []byte(dep))
 	a.File(path.Join(dir, "modules.alias"), 0o644, []byte(alias))
+}
+
+// AddKernel adds k, which comes from a cache, to the cache that lies at dir in
+// the archive. It can be asked for there with the same reference.
+func AddKernel(a *Archive, dir string, k Kernel) {
+	entry := filepath.Dir(k.Path)
+	a.Tree(path.Join(dir, kernelKind, filepath.Base(entry)), entry)
 }
 
 // ModulePaths returns where [Archive.Modules] puts the modules.

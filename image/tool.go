@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -19,6 +20,8 @@ type tool struct {
 	env  []string // added to this process's
 	need string   // what the program is needed for, for when it's missing
 	hint string   // how to get it
+
+	line func(string) // gets each line of standard output as it comes; may be nil
 }
 
 // toolGrace is how long a cancelled program's output is still waited for: its
@@ -46,6 +49,9 @@ func (t tool) run(ctx context.Context) ([]byte, error) {
 	cmd.WaitDelay = toolGrace
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
+	if t.line != nil {
+		cmd.Stdout = io.MultiWriter(&out, &lineWriter{line: t.line})
+	}
 	err = cmd.Run()
 	if cerr := ctx.Err(); cerr != nil {
 		return nil, fmt.Errorf("%s: %w", t, cerr)
@@ -58,6 +64,24 @@ func (t tool) run(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: %s", t, err, tail(words, tailLines))
 	}
 	return out.Bytes(), nil
+}
+
+// A lineWriter hands on what is written to it line by line.
+type lineWriter struct {
+	line func(string)
+	rest []byte // of a line that has no end yet
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.rest = append(w.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(w.rest, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		w.line(string(line))
+		w.rest = rest
+	}
 }
 
 // String returns the program with its first argument: enough to know it by.
