@@ -42,7 +42,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 }
 
 func connect(ctx context.Context, path string) (net.Conn, error) {
-	if err := checkPath(path); err != nil {
+	if err := errors.Join(checkPath(path), ctx.Err()); err != nil {
 		return nil, err
 	}
 	for {
