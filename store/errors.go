@@ -17,6 +17,9 @@ var (
 
 	// errOldSchema says that a file opened for reading needs a migration.
 	errOldSchema = errors.New("state has an old schema")
+
+	// errReadOnly says that a view was asked to write: a mistake in the caller.
+	errReadOnly = errors.New("state is open for reading only")
 )
 
 // A SchemaError says that a newer vmlaunch wrote the state file.

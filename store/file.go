@@ -11,6 +11,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // boltWait bounds the wait for bbolt's own lock. Whoever goes through the lock
@@ -24,6 +25,8 @@ type file struct {
 	db   *bolt.DB
 	raw  *os.File // the descriptor inside db
 	path string
+
+	fresh bool // it is being created, and empty
 
 	// broken is set once bbolt has panicked. Its locks can't be relied on then,
 	// and closing it might wait for ever.
@@ -97,6 +100,7 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
+	f.fresh = true
 	err = f.migrate(migrations())
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
@@ -116,9 +120,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Close gives the file back. After a panic of bbolt it closes no more than the
-// descriptor, which also gives back its lock; the mapping stays until the
-// process ends.
+// Close gives the file back. After a panic of bbolt it only unlocks and closes
+// the descriptor. The mapping stays until the process ends, and would keep a lock
+// that is not taken off.
 func (f *file) Close() error {
 	if !f.broken {
 		return f.guard(f.db.Close)
@@ -126,7 +130,7 @@ func (f *file) Close() error {
 	if f.raw == nil {
 		return nil
 	}
-	return f.raw.Close()
+	return errors.Join(unix.Flock(int(f.raw.Fd()), unix.LOCK_UN), f.raw.Close())
 }
 
 // guard runs fn, which does nothing but call bbolt, and turns its panics on

@@ -67,9 +67,11 @@ func (f *file) migrate(steps []migration) error {
 
 // admit decides whether a program that knows schemas up to know may use a file
 // of schema have: [*SchemaError] if it is newer, errOldSchema if it needs a
-// migration first.
+// migration first, [ErrCorrupt] if it is a database but none of ours.
 func (f *file) admit(have, know uint32) error {
 	switch {
+	case have == 0 && !f.fresh:
+		return corrupt("state "+f.path, "it has no schema")
 	case have > know:
 		return &SchemaError{Path: f.path, Have: have, Want: know}
 	case have < know:

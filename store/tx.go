@@ -44,6 +44,9 @@ func (tx *Tx) bucket(path ...string) *bolt.Bucket {
 
 // makeBucket returns the bucket at path and makes what is missing of it.
 func (tx *Tx) makeBucket(path ...string) (b *bolt.Bucket, err error) {
+	if tx.f == nil || !tx.bolt.Writable() {
+		return nil, errReadOnly
+	}
 	err = tx.guard(func() error {
 		if b, err = tx.bolt.CreateBucketIfNotExists([]byte(path[0])); err != nil {
 			return err

@@ -1,0 +1,22 @@
+package store
+
+import (
+	"context"
+	"errors"
+)
+
+// Check reads every record of the file and fails with [ErrCorrupt], joined for
+// all that are damaged, or as [Store.View] does. No file is fine.
+func (s *Store) Check(ctx context.Context) error {
+	return s.View(ctx, func(tx *Tx) error {
+		_, machines := tx.Machines()
+		_, netnses := tx.Netnses()
+		spaces, err := tx.Spaces()
+		errs := []error{machines, netnses, err}
+		for _, sp := range spaces {
+			_, err := tx.Leases(sp)
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+}

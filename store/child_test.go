@@ -1,0 +1,113 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// childEnv makes the test binary play another process: its value is what to do,
+// and in which directory.
+const childEnv = "VMLAUNCH_STORE_CHILD"
+
+func TestMain(m *testing.M) {
+	if job, dir, ok := strings.Cut(os.Getenv(childEnv), " "); ok {
+		if err := play(job, New(dir)); err != nil {
+			fmt.Println("error:", err)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// play does one job, and prints a line when there is something to know.
+func play(job string, s *Store) error {
+	ctx := context.Background()
+	switch job {
+	case "hold": // until standard input ends
+		return s.Update(ctx, func(tx *Tx) error {
+			fmt.Println("holding")
+			_, err := bufio.NewReader(os.Stdin).ReadString('\n')
+			return err
+		})
+	case "count": // until killed, each commit told
+		for n := 1; ; n++ {
+			if err := s.Update(ctx, count); err != nil {
+				return err
+			}
+			fmt.Println(n)
+		}
+	case "full": // with no room for a file of more than one page
+		signal.Ignore(syscall.SIGXFSZ)
+		limit := syscall.Rlimit{Cur: 4096, Max: 4096}
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			return err
+		}
+		return s.Update(ctx, fill)
+	case "view":
+		return s.View(ctx, func(*Tx) error { return nil })
+	case "update":
+		return s.Update(ctx, fill)
+	}
+	return fmt.Errorf("no such job: %s", job)
+}
+
+// A child is another process at work on the same state.
+type child struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+// start runs job on s in another process, which is killed at the end of the test
+// if need be.
+func start(t *testing.T, s *Store, job string, attr *syscall.SysProcAttr) *child {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args[0] = "vmlaunch-test"
+	cmd.Env = append(os.Environ(), childEnv+"="+job+" "+s.dir)
+	cmd.SysProcAttr = attr
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &child{t, cmd, bufio.NewScanner(out)}
+	t.Cleanup(c.kill)
+	return c
+}
+
+// line returns the next line the child prints, "" at its end.
+func (c *child) line() string {
+	c.lines.Scan()
+	return c.lines.Text()
+}
+
+// number returns the next line as a number.
+func (c *child) number() int {
+	c.t.Helper()
+	line := c.line()
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		c.t.Fatalf("child says %q, want a number", line)
+	}
+	return n
+}
+
+// kill ends the child by SIGKILL and reaps it. Twice is fine.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+}
