@@ -1,0 +1,124 @@
+package launcher
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+// The descriptors that a QEMU inherits besides 0, 1 and 2: exec.Cmd's
+// ExtraFiles begin at 3.
+const (
+	fdQMP   = 3 // a listening Unix socket
+	fdVhost = 4 // an open /dev/vhost-vsock that holds the CID
+)
+
+// deviceVsock is the id of the vsock device in QEMU.
+const deviceVsock = "vsock0"
+
+// A Plan is everything that a QEMU command line depends on. Paths are absolute.
+type Plan struct {
+	QEMU string // the binary
+	Name string // the machine's
+	UUID string
+
+	Board     string // pc or q35
+	Accel     string // kvm or tcg
+	CPUs      int
+	MemoryMiB int
+
+	Firmware string // a guest that is firmware; excludes Kernel
+	Kernel   string
+	Initrd   string
+	Append   string
+	FwCfg    []FwCfg
+
+	CID vsock.CID
+
+	ConsoleSocket string
+	ConsoleLog    string
+
+	// RebootEnds makes QEMU end where the guest would restart: a kernel that
+	// panics while booting is then seen at once, not booted for ever.
+	RebootEnds bool
+
+	Extra []string // the user's own arguments, last
+}
+
+// A FwCfg is a string that the guest can read by name; see
+// docs/specs/fw_cfg.rst in QEMU's source.
+type FwCfg struct{ Name, Value string }
+
+// Args returns QEMU's argument vector, without the program's name, for QEMU 6.2
+// and later. It is a pure function: the golden files in testdata are its
+// documentation.
+func Args(p Plan) []string {
+	args := []string{
+		"-name", "guest=" + option(p.Name),
+		"-uuid", p.UUID,
+		"-nodefaults", "-no-user-config", "-display", "none",
+		// What libvirt denies too, on all versions: QEMU needs none of it once
+		// it runs as the user it was started by.
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-machine", p.Board,
+		"-accel", p.Accel,
+		"-cpu", "max", // under KVM the same as host
+		"-smp", strconv.Itoa(p.CPUs),
+		"-m", fmt.Sprintf("size=%dM", p.MemoryMiB),
+		"-S", // the guest starts when the launcher is ready for it
+	}
+	if p.RebootEnds {
+		args = append(args, "-action", "reboot=shutdown")
+	}
+	// The reason of a shutdown goes to the log in no other way: see ending.go.
+	args = append(args, "-trace", "enable="+traceShutdown)
+	args = append(args,
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", fdQMP),
+		"-mon", "chardev=qmp,mode=control",
+		"-chardev", fmt.Sprintf("socket,id=console,path=%s,server=on,wait=off,logfile=%s",
+			option(p.ConsoleSocket), option(p.ConsoleLog)),
+		"-serial", "chardev:console",
+		"-device", device(vsockDevice{
+			Driver: "vhost-vsock-pci", ID: deviceVsock,
+			// QEMU sets the CID once more: another number would move the claim.
+			CID:     uint64(p.CID),
+			VhostFD: strconv.Itoa(fdVhost),
+		}),
+	)
+	for _, f := range p.FwCfg {
+		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
+	}
+	if p.Firmware != "" {
+		args = append(args, "-bios", p.Firmware)
+	}
+	if p.Kernel != "" {
+		args = append(args, "-kernel", p.Kernel, "-initrd", p.Initrd, "-append", p.Append)
+	}
+	return append(args, p.Extra...)
+}
+
+// vsockDevice is a vhost-vsock-pci device; see hw/virtio/vhost-vsock-pci.c in
+// QEMU's source.
+type vsockDevice struct {
+	Driver  string `json:"driver"`
+	ID      string `json:"id"`
+	CID     uint64 `json:"guest-cid"`
+	VhostFD string `json:"vhostfd"`
+}
+
+// device returns d in the JSON form of -device, since QEMU 6.2.
+func device(d vsockDevice) string {
+	text, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // strings and numbers only: it can't
+	}
+	return string(text)
+}
+
+// option returns s as a value in one of QEMU's lists of key=value, in which a
+// comma ends the value unless it is doubled. It is the only place that does;
+// options that take JSON don't need it.
+func option(s string) string { return strings.ReplaceAll(s, ",", ",,") }

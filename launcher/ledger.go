@@ -1,0 +1,81 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vmlaunch/vmlaunch/store"
+)
+
+// A staleLease is one that belongs to nobody any more.
+type staleLease struct {
+	lease store.Lease
+	why   string
+	space bool // with its whole space
+}
+
+// staleLeases finds leases whose machine is not there or has another CID, and
+// spaces that went with an earlier boot. A machine keeps its number over a
+// restart of the host all the same: its record has it.
+func staleLeases(tx *store.Tx, machines []store.Machine, boot string) ([]staleLease, error) {
+	spaces, err := tx.Spaces()
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]store.Machine, len(machines))
+	for _, m := range machines {
+		byName[m.Name] = m
+	}
+	var stale []staleLease
+	for _, s := range spaces {
+		if id := s.ID(); !id.IsZero() && id.Boot != boot {
+			stale = append(stale, staleLease{store.Lease{Space: s}, "the host was restarted", true})
+			continue
+		}
+		leases, err := tx.Leases(s)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range leases {
+			m, there := byName[l.Machine]
+			if l.Machine != "" && (!there || m.CID != l.CID || m.Space != l.Space) {
+				stale = append(stale, staleLease{l, fmt.Sprintf("machine %q does not have it", l.Machine), false})
+			}
+		}
+	}
+	return stale, nil
+}
+
+// repairLeases frees leases that belong to nobody. It looks again in the
+// transaction that frees them.
+func (l *Launcher) repairLeases(ctx context.Context, boot string) ([]Repair, error) {
+	var done []Repair
+	err := l.Store.Update(ctx, func(tx *store.Tx) error {
+		machines, err := tx.Machines()
+		if err != nil {
+			return err
+		}
+		stale, err := staleLeases(tx, machines, boot)
+		if err != nil {
+			return err
+		}
+		for _, s := range stale {
+			what := fmt.Sprintf("freed cid %d in space %s", s.lease.CID, s.lease.Space)
+			if s.space {
+				what = fmt.Sprintf("forgot space %s", s.lease.Space)
+				err = tx.DeleteSpace(s.lease.Space)
+			} else {
+				err = l.Alloc.Free(tx, s.lease.Space, s.lease.CID, s.lease.Machine)
+			}
+			if err != nil {
+				return err
+			}
+			done = append(done, Repair{What: what, Why: s.why})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("repair leases: %w", err)
+	}
+	return done, nil
+}

@@ -1,0 +1,140 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// lockWait bounds the wait for another verb on the same machine. The longest
+	// one that holds the lock is a stop, whose default grace is half of it.
+	lockWait = time.Minute
+	// lockPoll is how often a taken lock is asked for again; flock(2) knows no
+	// bounded wait.
+	lockPoll = 10 * time.Millisecond
+)
+
+// errLocked says that a verb is at work on the machine.
+var errLocked = errors.New("is being worked on")
+
+// A lock is held for the duration of one verb on one machine, or for the moment
+// in which a namespace is made or removed. The kernel drops it with the
+// process, so a free lock on a machine in mid-launch proves that its launcher
+// is gone.
+type lock struct {
+	f    *os.File
+	path string
+}
+
+// lockMachine waits until no other verb works on name. The caller releases the
+// lock. It fails with context.DeadlineExceeded, naming the holder, after
+// [lockWait].
+func (l *Launcher) lockMachine(ctx context.Context, name string) (*lock, error) {
+	return waitLock(ctx, l.lockPath("machine", name), fmt.Sprintf("machine %q", name))
+}
+
+func (l *Launcher) lockNetns(ctx context.Context, ref string) (*lock, error) {
+	return waitLock(ctx, l.lockPath("netns", strings.ReplaceAll(ref, "/", "_")), netnsTitle(ref))
+}
+
+// lockPath lies in a folder that no machine can have: a name has no dot first.
+func (l *Launcher) lockPath(kind, name string) string {
+	return filepath.Join(l.Dirs.Run, ".locks", kind+"-"+name)
+}
+
+func waitLock(ctx context.Context, path, title string) (*lock, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", title, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	tick := time.NewTicker(lockPoll)
+	defer tick.Stop()
+	for {
+		k, err := tryLock(path)
+		if err == nil || !errors.Is(err, errLocked) {
+			return k, err
+		}
+		select {
+		case <-ctx.Done():
+			holder, _ := os.ReadFile(path)
+			return nil, fmt.Errorf("lock %s: %w: %w", title, lockedBy(holder), ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func lockedBy(holder []byte) error {
+	if len(holder) == 0 {
+		return errLocked
+	}
+	return fmt.Errorf("%w by %s", errLocked, holder)
+}
+
+// tryLock takes the lock at path, or fails with [errLocked] at once.
+func tryLock(path string) (*lock, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("open lock: %w", err)
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil {
+			f.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, errLocked
+			}
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if !isFile(f, path) { // its holder removed it between open and flock
+			f.Close()
+			continue
+		}
+		_ = f.Truncate(0) // the holder's name is for error messages only
+		_, _ = f.WriteAt(fmt.Appendf(nil, "pid %d", os.Getpid()), 0)
+		return &lock{f, path}, nil
+	}
+}
+
+// locked reports whether somebody holds the lock at path. It takes nothing that
+// a holder could notice, and makes no file.
+func locked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// isFile reports whether path still leads to f.
+func isFile(f *os.File, path string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, there)
+}
+
+// release gives the lock up and removes its file, so that a machine that is
+// gone leaves none. Releasing twice is fine.
+func (k *lock) release() {
+	if k == nil || k.f == nil {
+		return
+	}
+	// While the lock is held nobody else removes the file: see isFile.
+	if err := os.Remove(k.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		_ = k.f.Truncate(0)
+	}
+	k.f.Close()
+	k.f = nil
+}

@@ -1,0 +1,171 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/image"
+	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+const (
+	vhostDevice = "/dev/vhost-vsock"
+
+	// appendLinux is what the built-in linux guest needs on its command line.
+	// With panic=-1 a panic is a reboot at once, which QEMU reports.
+	appendLinux = "console=ttyS0 panic=-1 quiet"
+)
+
+// The names under which the probe guest reads what it is told; see
+// image/probe/PROTOCOL.md.
+const (
+	fwCfgName   = "opt/vmlaunch/name"
+	fwCfgNotify = "opt/vmlaunch/notify"
+	fwCfgToken  = "opt/vmlaunch/token"
+)
+
+// host is what a spec turned out to mean on this host.
+type host struct {
+	qemu  string // absolute path of the binary
+	accel Accel
+	boot  image.Boot // of a linux guest
+	probe string     // firmware of a probe guest
+}
+
+// resolve looks up everything that spec names and this host must have, before
+// anything is changed. All mistakes of the spec come at once, and so do all
+// things the host lacks.
+func (l *Launcher) resolve(ctx context.Context, spec configs.Machine) (host, error) {
+	if err := spec.Validate(); err != nil {
+		return host{}, err
+	}
+	var h host
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	check(checkImage(spec.Image))
+	check(l.folder(spec.Name).checkSockets())
+	check(l.cids.check())
+	if spec.Vsock == configs.VsockLocal {
+		check(checkModes())
+	}
+	var err error
+	h.qemu, err = findQEMU(spec.QEMU)
+	check(err)
+	if len(errs) > 0 { // what comes now takes long, and needs QEMU
+		return host{}, errors.Join(errs...)
+	}
+	h.accel, err = l.chooseAccel(ctx, h.qemu, spec.Accel)
+	check(err)
+	check(l.resolveImage(ctx, spec, &h))
+	return h, errors.Join(errs...)
+}
+
+func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {
+	if spec.Image == configs.ImageProbe {
+		rom, err := l.Cache.Probe()
+		h.probe = rom
+		return err
+	}
+	kernel, err := l.Cache.Kernel(ctx, spec.Kernel)
+	if err != nil {
+		return err
+	}
+	h.boot, err = l.Cache.Linux(ctx, kernel)
+	return err
+}
+
+func checkImage(ref string) error {
+	switch {
+	case ref == configs.ImageLinux || ref == configs.ImageProbe:
+		return nil
+	case !strings.Contains(ref, "/"):
+		return fmt.Errorf("image %q: %w (there are: linux, probe)", ref, fs.ErrNotExist)
+	}
+	if _, err := os.Stat(ref); err != nil {
+		return fmt.Errorf("image %q: %w", ref, bare(err))
+	}
+	return fmt.Errorf("image %q: disk images: %w (there are: linux, probe)", ref, errors.ErrUnsupported)
+}
+
+// checkVhost opens the device once, as the claim will: that also loads the
+// module where the device's node is there without it.
+func checkVhost() error {
+	f, err := os.OpenFile(vhostDevice, os.O_RDWR, 0)
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("open %s: %w (run as root, or join the group that owns it)", vhostDevice, bare(err))
+	}
+	return &MissingError{What: vhostDevice, Need: "give a guest its vsock", Hint: "try: modprobe vhost_vsock, or --nest"}
+}
+
+func checkModes() error {
+	has, err := vsock.Modes()
+	if err != nil {
+		return err
+	}
+	if !has {
+		return &MissingError{What: "vsock namespaces in this kernel", Need: "have --vsock local", Hint: "needs Linux 7.0 or later, or --nest"}
+	}
+	return nil
+}
+
+func findQEMU(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if !strings.Contains(name, "/") {
+			return "", &MissingError{What: name, Need: "run machines", Hint: "try: apt-get install qemu-system-x86"}
+		}
+		return "", fmt.Errorf("qemu %q: %w", name, bare(err))
+	}
+	return filepath.Abs(path)
+}
+
+// bare returns the cause of an error of package os or exec without the names it
+// repeats.
+func bare(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		return bare(e.Err)
+	}
+	return err
+}
+
+// plan turns a record and what the host has into a QEMU to start. It looks at
+// nothing else.
+func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
+	p := Plan{
+		QEMU: h.qemu, Name: m.Name, UUID: m.UUID,
+		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB,
+		CID:           m.CID,
+		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
+		Extra: m.Spec.QEMUArgs,
+	}
+	if m.Spec.Image == configs.ImageProbe {
+		p.Firmware = h.probe
+		p.FwCfg = []FwCfg{{fwCfgName, m.Name}, {fwCfgToken, m.UUID}}
+		if m.NotifyPort != 0 {
+			p.FwCfg = append(p.FwCfg, FwCfg{fwCfgNotify, fmt.Sprintf("%d:%d", vsock.Host, m.NotifyPort)})
+		}
+		return p
+	}
+	p.Kernel, p.Initrd = h.boot.Kernel, f.initrd()
+	p.Append = strings.TrimSpace(appendLinux + " " + m.Spec.Append)
+	p.RebootEnds = rebootEnds
+	return p
+}

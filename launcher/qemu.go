@@ -1,0 +1,194 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/guest"
+	"github.com/vmlaunch/vmlaunch/internal/agentconfig"
+	"github.com/vmlaunch/vmlaunch/internal/proc"
+	"github.com/vmlaunch/vmlaunch/qmp"
+	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+// killWait bounds the wait for a QEMU that got SIGKILL. It goes in
+// milliseconds, unless the kernel holds it in a system call.
+const killWait = 10 * time.Second
+
+// listen opens the readiness listener inside the namespace, before there is a
+// guest that could report. The kernel chooses the port: all global namespaces
+// share one port space. A guest that finds nobody there tries again, so Wait can
+// listen on the same port later.
+func (a *attempt) listen(context.Context) error {
+	ready, err := guest.ListenReady(a.ns, a.rec.CID, 0, func(status string) {
+		a.l.progress(a.rec.Name, "boot", line([]byte(status)))
+	})
+	if err != nil {
+		return fmt.Errorf("listen for machine %q: %w", a.rec.Name, err)
+	}
+	a.ready = ready // closed by close
+	a.rec.NotifyPort = ready.Port()
+	return nil
+}
+
+// makeFiles makes the machine's folders and what goes into them.
+func (a *attempt) makeFiles(context.Context) error {
+	made, err := a.files.makeState()
+	if err != nil {
+		return fmt.Errorf("make files of machine %q: %w", a.rec.Name, err)
+	}
+	if made {
+		a.back.Push("state folder", func(context.Context) error { return a.files.removeState() })
+	}
+	a.back.Push("run folder", func(context.Context) error { return a.files.removeRun() })
+	if err := a.files.makeRun(a.rec.UUID); err != nil {
+		return fmt.Errorf("make files of machine %q: %w", a.rec.Name, err)
+	}
+	if err := a.files.rotate(); err != nil {
+		return fmt.Errorf("make files of machine %q: %w", a.rec.Name, err)
+	}
+	if a.rec.Spec.Image == configs.ImageProbe {
+		return nil
+	}
+	return a.makeInitrd()
+}
+
+// makeInitrd writes the initramfs with what only this machine's agent knows.
+func (a *attempt) makeInitrd() error {
+	keys, err := a.files.keys()
+	if err != nil {
+		return fmt.Errorf("make keys of machine %q: %w", a.rec.Name, err)
+	}
+	cfg := agentconfig.Config{
+		Role:           agentconfig.Guest,
+		Hostname:       a.rec.Name,
+		Listen:         []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
+		HostKey:        string(keys.Host),
+		AuthorizedKeys: []string{keys.ClientPub},
+		EchoPort:       agentconfig.EchoPort,
+		Modules:        a.host.boot.Modules,
+	}
+	if a.rec.NotifyPort != 0 {
+		cfg.Notify = fmt.Sprintf("vsock-stream:%d:%d", vsock.Host, a.rec.NotifyPort)
+	}
+	f, err := os.OpenFile(a.files.initrd(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write initramfs of machine %q: %w", a.rec.Name, err)
+	}
+	err = a.l.Cache.MachineInitrd(f, a.host.boot.Initrd, cfg)
+	return errors.Join(err, f.Close())
+}
+
+// startQEMU starts QEMU inside the namespace: so the namespace can be reached
+// through it for as long as it lives, whatever becomes of the name. It is in a
+// session of its own and outlives us; it has no Pdeathsig, which is tied to a
+// thread.
+func (a *attempt) startQEMU(context.Context) error {
+	socket, err := qmp.Listen(a.files.qmp())
+	if err != nil {
+		return fmt.Errorf("make monitor socket of machine %q: %w", a.rec.Name, err)
+	}
+	a.socket = socket
+	// Not truncated: rotate has moved the old one away.
+	log, err := os.OpenFile(a.files.qemuLog(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log of machine %q: %w", a.rec.Name, err)
+	}
+	defer log.Close()
+	p := plan(a.rec, a.host, a.files, !a.detached)
+	cmd := exec.Command(p.QEMU, Args(p)...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log // Stdin is /dev/null
+	cmd.ExtraFiles = []*os.File{fdQMP - 3: socket, fdVhost - 3: a.claim.File()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	a.l.Log.Debug("start QEMU", "machine", a.rec.Name, "args", cmd.Args)
+	if err := a.ns.Do(cmd.Start); err != nil {
+		return fmt.Errorf("start QEMU of machine %q: %w", a.rec.Name, err)
+	}
+	pid := cmd.Process.Pid
+	a.back.Push("start of qemu", func(ctx context.Context) error { return endChild(ctx, cmd) })
+	a.rec.QEMU, err = proc.Identify(pid)
+	if errors.Is(err, proc.ErrGone) {
+		return a.startFailed("QEMU ended at once")
+	}
+	if err != nil {
+		return fmt.Errorf("identify QEMU of machine %q: %w", a.rec.Name, err)
+	}
+	// With our copy closed, a dial to a QEMU that is gone fails at once.
+	a.socket = nil
+	return socket.Close()
+}
+
+// endChild kills a QEMU that this process started, and reaps it. It goes by the
+// handle that os.Process has on its child, not by pid.
+func endChild(ctx context.Context, cmd *exec.Cmd) error {
+	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill QEMU: %w", err)
+	}
+	done := make(chan struct{})
+	go func() { // ends with the process, which has been killed
+		defer close(done)
+		_ = cmd.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for killed QEMU (pid %d): %w", cmd.Process.Pid, ctx.Err())
+	}
+}
+
+// recordQEMU records which process is the machine's.
+func (a *attempt) recordQEMU(ctx context.Context) error {
+	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) { m.QEMU = a.rec.QEMU })
+	if err != nil {
+		return err
+	}
+	a.rec = m
+	return nil
+}
+
+// startFailed returns the error for a QEMU that ended before its guest ran.
+func (a *attempt) startFailed(cause string) error {
+	e := &BootError{Name: a.rec.Name, Phase: "start", Exit: -1, Cause: cause, Tail: tail(readTail(a.files.qemuLog()), 10)}
+	if status, ok := reap(a.rec.QEMU.PID); ok {
+		e.Exit = status.ExitStatus()
+	}
+	if !a.fresh {
+		e.Log = a.files.qemuLog()
+	}
+	return e
+}
+
+// reap collects the exit status of pid if it is a child of this process that
+// has ended. Only the process that started a QEMU can; for others init does.
+func reap(pid int) (syscall.WaitStatus, bool) {
+	var status syscall.WaitStatus
+	for {
+		got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+		if err != syscall.EINTR {
+			return status, err == nil && got == pid && pid > 0
+		}
+	}
+}
+
+// kill ends the process and waits until it has. A process that is gone is fine.
+func kill(ctx context.Context, id proc.ID) error {
+	if err := id.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, proc.ErrGone) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, killWait)
+	defer cancel()
+	if err := id.Wait(ctx); err != nil {
+		return fmt.Errorf("wait for killed QEMU: %w", err)
+	}
+	reap(id.PID)
+	return nil
+}

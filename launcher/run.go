@@ -1,0 +1,89 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/store"
+)
+
+// runGrace is what a machine in the foreground gets to power off when whoever
+// watches it has had enough. A service manager waits longer (systemd: 90 s).
+const runGrace = 30 * time.Second
+
+// Run launches the machine that spec describes, waits until it ends, removes it
+// and returns QEMU's exit status; 128 and more say that QEMU died of a signal.
+// Attach is called once the machine runs, and when it returns the machine is
+// stopped, as it is when ctx ends; it may watch the console until that ends.
+//
+// Run fails as [Launcher.Launch] does, with attach's error, and with ctx's; the
+// machine is removed in any case.
+func (l *Launcher) Run(ctx context.Context, spec configs.Machine, attach func(context.Context, store.Machine) error) (exit int, err error) {
+	m, err := l.Launch(ctx, spec, Detached())
+	if err != nil {
+		return 0, err
+	}
+	err = l.attend(ctx, m, attach)
+	// Whatever it was, the machine goes; its guest is asked first.
+	clean := context.WithoutCancel(ctx)
+	if m.QEMU.Alive() {
+		askErr := l.askOff(clean, m, runGrace)
+		err = errors.Join(err, askErr)
+	}
+	quitErr := error(nil)
+	if m.QEMU.Alive() {
+		if quitErr = l.quit(clean, m); quitErr != nil {
+			quitErr = kill(clean, m.QEMU)
+		}
+	}
+	exit = exitStatus(m.QEMU.PID)
+	downErr := l.Down(clean, m.Name, 0)
+	if errors.Is(downErr, fs.ErrNotExist) {
+		downErr = nil // somebody was quicker
+	}
+	return exit, errors.Join(err, quitErr, downErr)
+}
+
+// attend calls attach and returns when it does or when QEMU has ended; the
+// other one is waited for then.
+func (l *Launcher) attend(ctx context.Context, m store.Machine, attach func(context.Context, store.Machine) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	attached := make(chan error, 1)
+	gone := make(chan error, 1)
+	go func() { attached <- attach(ctx, m) }()
+	go func() { gone <- m.QEMU.Wait(ctx) }()
+	select {
+	case err := <-attached:
+		cancel()
+		<-gone
+		return err
+	case err := <-gone:
+		// The console ends with QEMU; attach has the rest of it to print.
+		if err != nil {
+			cancel()
+		}
+		aerr := <-attached
+		if err != nil {
+			return fmt.Errorf("run machine %q: %w", m.Name, err)
+		}
+		return aerr
+	}
+}
+
+// exitStatus returns the exit status of a child of this process that has ended,
+// as a shell would: 128 plus the signal that it died of.
+func exitStatus(pid int) int {
+	status, ok := reap(pid)
+	switch {
+	case !ok:
+		return 0
+	case status.Signaled():
+		return 128 + int(status.Signal())
+	}
+	return status.ExitStatus()
+}

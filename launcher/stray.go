@@ -1,0 +1,65 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/vmlaunch/vmlaunch/internal/proc"
+)
+
+// killStrays ends the QEMUs with this UUID, whoever recorded them or not: a
+// launcher that is killed between the start of its QEMU and the record of its
+// pid leaves one. A UUID is used for one start only.
+func killStrays(ctx context.Context, uuid string) error {
+	if uuid == "" {
+		return nil
+	}
+	ids, err := strays(uuid)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := kill(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strays returns the processes whose command line has -uuid with this value.
+func strays(uuid string) ([]proc.ID, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []proc.ID
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		id, err := proc.Identify(pid)
+		if errors.Is(err, proc.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		// The name was taken before the command line was read: a signal to it
+		// reaches the process that has this command line, or none.
+		args, err := proc.Cmdline(pid)
+		if err != nil || !hasPair(args, "-uuid", uuid) {
+			continue
+		}
+		found = append(found, id)
+	}
+	return found, nil
+}
+
+func hasPair(args []string, key, value string) bool {
+	i := slices.Index(args, key)
+	return i >= 0 && i+1 < len(args) && args[i+1] == value
+}
