@@ -38,7 +38,7 @@ struct conn {
 	uint8_t owes;         /* enum conn_owes */
 	bool peer_no_send;    /* the peer has said that it sends no more, */
 	bool peer_no_receive; /* … receives no more */
-	bool finish;          /* the service wants the end once everything is out */
+	bool finish;          /* the service wants the end once everything is out, and before the deadline */
 	bool starved;         /* something to send, no credit, and the peer was asked for it */
 
 	bool timed;        /* deadline counts */
@@ -55,7 +55,7 @@ struct conn {
 		struct {
 			struct conn *dial; /* control: the connection made for the DIAL being answered, or 0 */
 			bool overlong;     /* skipping the rest of a line that was too long */
-			uint8_t last;      /* a farewell: what to do when this connection is over (enum control_last) */
+			bool farewell;     /* the machine ends or restarts when this connection is over */
 		};
 		struct {
 			struct conn *asker; /* dial: whose DIAL this is, or 0 once it has been answered */

@@ -39,3 +39,9 @@ void console_number(uint32_t number)
 	t.start[t.len] = 0;
 	console_text(digits);
 }
+
+void console_hex(uint32_t number)
+{
+	for (int shift = 28; shift >= 0; shift -= 4)
+		put("0123456789abcdef"[number >> shift & 15]);
+}

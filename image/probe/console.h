@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 void console_text(const char *text); /* a \n goes out as \r\n */
-void console_number(uint32_t number);
+void console_number(uint32_t number); /* decimal */
+void console_hex(uint32_t number);    /* eight digits */
 
 #endif

@@ -13,8 +13,8 @@
 /* A line and its end fill the receive ring at most. */
 #define LINE_MAX BUFFERS_NARROW_SIZE
 
-/* How long OFF and REBOOT wait for the peer to read the answer: QEMU's end takes unread bytes with it. */
-#define FAREWELL_MS 300
+/* How long OFF and REBOOT wait at most for the peer to read the answer and hang up: QEMU's end takes unread bytes with it. */
+#define FAREWELL_MS 1000
 
 static const struct identity *id;
 static enum control_wish wish;
@@ -213,7 +213,7 @@ static void farewell(struct conn *c, enum control_wish w, const char *answer)
 	say(c, answer);
 	wish = w;
 	wish_at = link_clock_ms() + FAREWELL_MS;
-	c->last = true;
+	c->farewell = true;
 	vsock_finish(c);
 }
 
@@ -326,7 +326,7 @@ static void control_closed(struct conn *c, int error)
 	(void)error;
 	if (c->dial)
 		dial_abandon(c->dial);
-	if (c->last)
+	if (c->farewell)
 		wish_at = link_clock_ms();
 }
 

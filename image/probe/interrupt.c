@@ -44,11 +44,11 @@ static void set_gate(unsigned vector, uint32_t address)
 void interrupt_fault(uint32_t vector, uint32_t a, uint32_t b)
 {
 	console_text("probe fault ");
-	console_number(vector);
-	console_text(" words ");
-	console_number(a);
+	console_hex(vector);
+	console_text(" stack ");
+	console_hex(a);
 	console_text(" ");
-	console_number(b);
+	console_hex(b);
 	console_text("\n");
 	cpu_stop();
 }

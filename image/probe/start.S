@@ -55,14 +55,12 @@ gdt_pointer:
 
 /*
  * Interrupts only end the hlt of the main loop, which then looks at everything by itself. The end of interrupt goes to the
- * local APIC (0xfee000b0). Of a spurious interrupt the APIC wants to hear nothing.
+ * local APIC (0xfee000b0); of a spurious interrupt the APIC wants to hear nothing.
  */
 	.section .text,"ax",@progbits
 	.globl	interrupt_wake
 interrupt_wake:
-	movl	$0, %ss:0xfee000b0
-	iret
-
+	movl	$0, 0xfee000b0
 	.globl	interrupt_spurious
 interrupt_spurious:
 	iret

@@ -44,6 +44,12 @@ const struct vsock_counts *vsock_counts(void)
 	return &counts;
 }
 
+/* The port that counts c's bytes, or 0. Its entry may have been closed and given to another number since. */
+static struct port *port_of(const struct conn *c)
+{
+	return c->port && c->port->number == c->local_port ? c->port : 0;
+}
+
 /* --- Out --- */
 
 static void send(struct conn *c, enum packet_op op, uint32_t flags, const struct span parts[2])
@@ -111,8 +117,8 @@ static bool send_data(struct conn *c)
 	}
 	c->sent += n;
 	counts.bytes_out += n;
-	if (c->port)
-		c->port->bytes_out += n;
+	if (port_of(c))
+		port_of(c)->bytes_out += n;
 	c->service->sent(c, n); /* first, so that the packet already tells of room made by it; the bytes stay until overwritten */
 	send(c, PACKET_DATA, 0, parts);
 	return true;
@@ -213,6 +219,7 @@ void vsock_abort(struct conn *c, int error)
 void vsock_finish(struct conn *c)
 {
 	c->finish = true;
+	conn_deadline(c, CLOSE_TIMEOUT_MS); /* for a peer that never makes room for the rest */
 	conn_wake(c);
 }
 
@@ -224,8 +231,8 @@ static void drop_one(struct conn *c)
 void vsock_transport_reset(uint32_t cid)
 {
 	own_cid = cid;
-	strays_taken = strays_put;
 	conn_each(drop_one);
+	strays_taken = strays_put; /* nobody is left to hear them */
 }
 
 /* The connection whose time is checked may be freed by it, others may not: a service's timeout only touches its own. */
@@ -236,7 +243,7 @@ static void check_deadline(struct conn *c)
 	conn_deadline(c, 0);
 	if (c->state == CONN_CONNECTING)
 		over(c, ETIMEDOUT);
-	else if (c->state == CONN_CLOSING)
+	else if (c->state == CONN_CLOSING || c->finish)
 		vsock_abort(c, 0);
 	else if (c->service->timeout)
 		c->service->timeout(c);
@@ -318,8 +325,8 @@ static void receive_data(struct conn *c, struct span bytes)
 	}
 	c->received += bytes.len;
 	counts.bytes_in += bytes.len;
-	if (c->port)
-		c->port->bytes_in += bytes.len;
+	if (port_of(c))
+		port_of(c)->bytes_in += bytes.len;
 	if (c->service->arrived)
 		c->service->arrived(c, bytes);
 	else
@@ -458,6 +465,10 @@ void vsock_receive(const uint8_t *bytes, uint32_t len)
 		c = conn_find(cid, p.src_port, p.dst_port);
 	else
 		counts.bad++;
+	if (c && c->state == CONN_CLOSING && p.op == PACKET_REQUEST) {
+		over(c, 0); /* the peer has forgotten the old connection of these ports: its reset was lost */
+		c = 0;
+	}
 
 	if (c)
 		receive_for(c, &p, (struct span){bytes + sizeof p, p.len});
