@@ -68,7 +68,7 @@ func New(ctx context.Context, conn net.Conn) (*Client, error) {
 
 	c := &Client{
 		conn:    conn,
-		events:  newEventLog(),
+		events:  new(eventLog),
 		writing: make(chan struct{}, 1),
 		greeted: make(chan struct{}),
 		done:    make(chan struct{}),

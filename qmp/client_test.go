@@ -47,12 +47,14 @@ func (s script) play(t *testing.T) net.Conn {
 			if err := json.Unmarshal(in.Bytes(), &c); err != nil {
 				t.Errorf("the client said %q: %v", in.Text(), err)
 			}
-			answer, ok := s[c.Execute]
-			if !ok {
-				io.WriteString(theirs, s[""])
-				return
+			answer, known := s[c.Execute]
+			if !known {
+				answer = s[""]
 			}
 			io.WriteString(theirs, strings.ReplaceAll(answer, "%d", fmt.Sprint(c.ID)))
+			if !known {
+				return
+			}
 		}
 	}()
 	return ours
@@ -153,6 +155,17 @@ func TestSecondReplyIsDropped(t *testing.T) {
 		}
 		if s, err := c.Status(t.Context()); err != nil || s.Status != "running" {
 			t.Errorf("got %+v, %v, want running", s, err)
+		}
+	}
+}
+
+// TestReplyBeforeTheEnd lets the peer go as soon as it has replied: a reply that
+// came counts, whatever the client notices first.
+func TestReplyBeforeTheEnd(t *testing.T) {
+	for range 200 {
+		c := script{"": `{"return": {"status": "shutdown"}, "id": %d}` + "\r\n"}.open(t)
+		if s, err := c.Status(t.Context()); err != nil || s.Status != "shutdown" {
+			t.Fatalf("got %+v, %v, want shutdown", s, err)
 		}
 	}
 }

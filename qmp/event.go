@@ -28,18 +28,20 @@ func (e *OverflowError) Error() string {
 // that is given up costs nothing. It is safe for concurrent use.
 type eventLog struct {
 	mu    sync.Mutex
-	ring  [EventBuffer]Event
-	next  uint64        // number of the event to come; event n is at ring[n%EventBuffer]
+	ring  []Event       // grows to EventBuffer; event n is at ring[n%EventBuffer]
+	next  uint64        // number of the event to come
 	news  chan struct{} // closed at the next change; nil while nobody waits
 	cause error         // why no event will come; nil while one may
 }
 
-func newEventLog() *eventLog { return &eventLog{} }
-
 func (l *eventLog) add(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ring[l.next%EventBuffer] = e
+	if len(l.ring) < EventBuffer {
+		l.ring = append(l.ring, e)
+	} else {
+		l.ring[l.next%EventBuffer] = e
+	}
 	l.next++
 	l.wake()
 }
@@ -60,12 +62,7 @@ func (l *eventLog) wake() {
 }
 
 // oldest is the number of the oldest event that is kept. The caller holds mu.
-func (l *eventLog) oldest() uint64 {
-	if l.next < EventBuffer {
-		return 0
-	}
-	return l.next - EventBuffer
-}
+func (l *eventLog) oldest() uint64 { return l.next - uint64(len(l.ring)) }
 
 // at returns event n and the number to ask for next. While there is no event n
 // it returns a channel that is closed when it is worth asking again. Fails with

@@ -71,12 +71,10 @@ func decode(line []byte) (message, error) {
 		return fail("an event of " + strconv.Itoa(len(line)) + " bytes, limit " + strconv.Itoa(maxEvent))
 	case isEvent:
 		return message{event: &w.Event}, nil
-	case w.ID == nil && w.Error != nil:
-		// QEMU's answer to something that it could not parse.
-		return fail("an error for no command: " + w.Error.Error())
 	}
 	id, err := strconv.ParseUint(string(w.ID), 10, 64)
 	if err != nil {
+		// Without an id it is QEMU's complaint about JSON it can't parse.
 		return fail("a reply whose id is not ours")
 	}
 	return message{id: id, answer: w.Return, err: w.Error}, nil

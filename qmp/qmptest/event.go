@@ -165,10 +165,13 @@ func broadcast(t *testing.T, p *Peer) {
 func unreadEvents(t *testing.T, p *Peer) {
 	c := dial(t, p.Path)
 	c.Subscribe()
+	var streams []<-chan qmp.Event
 	for range 3 {
-		if _, err := c.Events(t.Context()); err != nil {
+		stream, err := c.Events(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
+		streams = append(streams, stream)
 	}
 	toggle(t, c, 10)
 	if _, err := c.Status(t.Context()); err != nil {
@@ -176,6 +179,16 @@ func unreadEvents(t *testing.T, p *Peer) {
 	}
 	if err := c.Close(); err != nil { // would hang
 		t.Error(err)
+	}
+	for _, stream := range streams {
+		select {
+		case e, open := <-stream:
+			if open {
+				t.Errorf("got %s after Close", e.Event)
+			}
+		default:
+			t.Error("Close did not wait for the end of a stream")
+		}
 	}
 }
 
