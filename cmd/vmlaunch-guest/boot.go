@@ -35,7 +35,7 @@ func boot() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := powerOff
 	if err := a.setUp(ctx); err != nil {
-		a.con.printf("fatal: %v", err)
+		a.con.printf("fatal: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	} else {
 		e = a.run(signals, changed)
 	}
@@ -99,7 +99,7 @@ func (a *agent) serve(ctx context.Context, cfg agentconfig.Config) error {
 			return err
 		}
 		a.listeners = append(a.listeners, l)
-		go a.server.serve(ctx, l)
+		go a.server.serve(l)
 	}
 	if cfg.EchoPort != 0 {
 		l, err := vsock.Listen(cfg.EchoPort)

@@ -77,6 +77,11 @@ func (e ending) ask() error {
 
 // cut ends the machine now. It returns only if the kernel refuses.
 func (e ending) cut() error {
+	if e == powerOff {
+		if err := pullPlug(); err != nil {
+			return err
+		}
+	}
 	cmd := map[ending]int{powerOff: unix.LINUX_REBOOT_CMD_POWER_OFF, reboot: unix.LINUX_REBOOT_CMD_RESTART, halt: unix.LINUX_REBOOT_CMD_HALT}[e]
 	return os.NewSyscallError("reboot", unix.Reboot(cmd))
 }

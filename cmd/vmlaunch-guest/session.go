@@ -110,16 +110,29 @@ func (s *session) signal(name string) bool {
 // exec runs a command line: the agent's own commands itself, others by the
 // shell, or, where there is none, words without meaning to a shell directly.
 func (s *session) exec(req *ssh.Request, line string) bool {
-	switch line {
-	case agentconfig.CommandPowerOff:
-		return s.finish(req, powerOff)
-	case agentconfig.CommandReboot:
-		return s.finish(req, reboot)
+	if e := ownCommand(line); e != 0 {
+		return s.finish(req, e)
 	}
 	if s.srv.shell != "" {
 		return s.start(req, []string{"sh", "-c", line})
 	}
 	return s.startWords(req, line)
+}
+
+// ownCommand tells whether a line is one of the agent's own commands, quoted or
+// not.
+func ownCommand(line string) ending {
+	argv, err := words(line)
+	if err != nil {
+		return 0
+	}
+	switch strings.Join(argv, " ") {
+	case agentconfig.CommandPowerOff:
+		return powerOff
+	case agentconfig.CommandReboot:
+		return reboot
+	}
+	return 0
 }
 
 // finish ends the session with success, and then the machine.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -77,13 +76,11 @@ func findShell() string {
 	return ""
 }
 
-// serve accepts connections until l is closed. It closes l when ctx ends.
-func (s *server) serve(ctx context.Context, l net.Listener) {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
+// serve accepts connections until l is closed.
+func (s *server) serve(l net.Listener) {
 	for {
 		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
