@@ -93,7 +93,10 @@ func (n *NS) enter() error {
 			serr = vns.Set(vns.NsHandle(fd))
 		}
 	})
-	return errors.Join(err, serr)
+	if err != nil { // the only way in which Control itself fails
+		return fs.ErrClosed
+	}
+	return serr
 }
 
 // leaveTo takes the calling thread to home, unless it is there.

@@ -26,8 +26,9 @@ const (
 )
 
 // ipGrace is how young an empty file must be to be taken for an `ip netns add`
-// at work. That needs far less than a millisecond from the file to the mount;
-// ours holds the lock meanwhile, and never has to be waited for.
+// at work, which makes the file first, then the namespace, then the mount: some
+// milliseconds, and more on a busy host. Create holds the lock meanwhile and
+// never has to be waited for.
 const ipGrace = time.Second
 
 // lookAt tells what stands at path.

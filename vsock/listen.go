@@ -57,7 +57,7 @@ func listenError(port uint32, err error) error {
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.l.Accept()
 	if err != nil {
-		return nil, err
+		return nil, endError(err)
 	}
 	raw, ok := c.(*mdvsock.Conn)
 	if !ok { // the library promises it
@@ -79,7 +79,7 @@ func (l *Listener) SetDeadline(t time.Time) error { return l.l.SetDeadline(t) }
 // Close stops listening and ends a waiting Accept. Accepted connections stay.
 // Closing twice is fine.
 func (l *Listener) Close() error {
-	if err := l.l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := endError(l.l.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
