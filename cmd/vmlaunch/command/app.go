@@ -1,0 +1,192 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/cidalloc"
+	"github.com/vmlaunch/vmlaunch/image"
+	"github.com/vmlaunch/vmlaunch/internal/paths"
+	"github.com/vmlaunch/vmlaunch/launcher"
+	"github.com/vmlaunch/vmlaunch/store"
+)
+
+// An app is one run of vmlaunch: what it was given, and the values of the
+// global flags once they are parsed.
+type app struct {
+	host     Host
+	args     []string // as given, for the same command in the nest
+	started  bool     // the command line was right
+	progress progress
+
+	root          string
+	nest          bool
+	kernelVersion string
+	output        string
+	quiet         bool
+	progressMode  string
+}
+
+// checkGlobals fails on values of the global flags that no command takes, and
+// sets up what depends on them.
+func (a *app) checkGlobals(cmd *cobra.Command) error {
+	if err := validFormat(a.output); err != nil {
+		return err
+	}
+	_, tty := terminal(a.host.Err)
+	switch a.progressMode {
+	case "auto":
+		if tty && a.host.Getenv("TERM") != "dumb" {
+			a.progress.w = a.host.Err
+		}
+	case "plain":
+		a.progress.w, a.progress.plain = a.host.Err, true
+	case "none":
+	default:
+		return usagef("--progress %q: want auto, plain or none", a.progressMode)
+	}
+	if a.quiet {
+		a.progress.w = nil
+	}
+	if cmd.Flags().Changed("kernel-version") && !a.nest && !aboutNest(cmd) {
+		return usagef("--kernel-version is about the nest (use it with --nest, or with vmlaunch nest; a machine's kernel is --kernel)")
+	}
+	return nil
+}
+
+// print writes r to standard output as the flags ask for it.
+func (a *app) print(r report) error {
+	a.progress.Done()
+	return r.write(a.host.Out, a.output, a.quiet)
+}
+
+// tell prints one line about what was done, unless --quiet.
+func (a *app) tell(format string, args ...any) {
+	a.progress.Done()
+	if !a.quiet {
+		fmt.Fprintf(a.host.Out, format+"\n", args...)
+	}
+}
+
+func (a *app) dirs() (paths.Dirs, error) { return paths.Resolve(a.root) }
+
+func (a *app) store() (*store.Store, error) {
+	d, err := a.dirs()
+	if err != nil {
+		return nil, err
+	}
+	return store.New(d.State), nil
+}
+
+func (a *app) cache() (*image.Cache, error) {
+	d, err := a.dirs()
+	if err != nil {
+		return nil, err
+	}
+	c := image.Open(d.Cache)
+	c.Progress = a.progress.Say
+	return c, nil
+}
+
+func (a *app) allocator() (*cidalloc.Allocator, error) {
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	return cidalloc.New(s), nil
+}
+
+// launcher returns the launcher on this installation, after it has put the
+// records right about what happened since the last command.
+func (a *app) launcher(ctx context.Context) (*launcher.Launcher, error) {
+	dirs, err := a.dirs()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := a.cache()
+	if err != nil {
+		return nil, err
+	}
+	records := store.New(dirs.State)
+	l := launcher.New(launcher.Config{
+		Dirs:     dirs,
+		Store:    records,
+		Alloc:    cidalloc.New(records),
+		Cache:    cache,
+		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
+		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
+	})
+	repairs, err := l.Reconcile(ctx)
+	switch Of(err) {
+	case OK:
+	case StateUnusable, TimedOut, Interrupted, Unable:
+		return nil, err
+	default: // about one machine, which must not keep others from being used
+		a.note("vmlaunch: %v", err)
+	}
+	for _, r := range repairs {
+		a.progress.Say(r.String())
+	}
+	return l, nil
+}
+
+// describe says what is going on with a machine, in one line.
+func describe(e launcher.Event) string {
+	if e.Line == "" {
+		return e.Machine + ": " + e.Phase
+	}
+	return e.Machine + ": " + e.Phase + ": " + e.Line
+}
+
+// killAt is for tests: it returns a hook that kills this process, as the
+// kernel's out-of-memory killer might, when a launch reaches the named step.
+func killAt(name string) func(string) {
+	if name == "" {
+		return nil
+	}
+	return func(step string) {
+		if step != name {
+			return
+		}
+		self, err := os.FindProcess(os.Getpid())
+		if err == nil {
+			err = self.Kill()
+		}
+		if err != nil {
+			panic(err)
+		}
+		select {} // the signal is on its way
+	}
+}
+
+// absolute makes a path on this command line independent of the folder it was
+// given in; anything without a slash is not a path but a name.
+func absolute(ref string) (string, error) {
+	if filepath.Base(ref) == ref || filepath.IsAbs(ref) {
+		return ref, nil
+	}
+	return filepath.Abs(ref)
+}
+
+// printJSON prints one thing that has no table: as JSON unless --output says
+// YAML or a template.
+func (a *app) printJSON(v any) error {
+	format := a.output
+	if format == "table" || format == "wide" {
+		format = "json"
+	}
+	a.progress.Done()
+	return report{data: v}.write(a.host.Out, format, false)
+}
+
+// note prints one line for the user on standard error, unless --quiet.
+func (a *app) note(format string, args ...any) {
+	a.progress.Done()
+	if !a.quiet {
+		fmt.Fprintf(a.host.Err, format+"\n", args...)
+	}
+}

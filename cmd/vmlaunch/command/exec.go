@@ -1,0 +1,107 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/guest"
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
+
+type execOptions struct {
+	tty bool
+	env []string
+	dir string
+}
+
+func newExec(a *app) *cobra.Command {
+	var o execOptions
+	cmd := &cobra.Command{
+		Use:   "exec [flags] NAME [--] COMMAND [ARG…]",
+		Short: "Run a command in a machine; its exit code becomes ours",
+		Long: `Runs a command in the machine NAME, over vsock, with standard input, output and
+exit code passed through. Exit code 125 means that it could not be run. Flags
+end at NAME: what follows belongs to the command.
+
+A probe machine has no programs: the words are one line of its control protocol,
+and its answer is printed.`,
+		Args:              nameAndCommand,
+		ValidArgsFunction: a.machineNames(false),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return passThrough(o.run(cmd.Context(), a, args[0], behindName(args)))
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().BoolVarP(&o.tty, "tty", "t", false, "give the command a terminal")
+	cmd.Flags().StringArrayVarP(&o.env, "env", "e", nil, "set `NAME=VALUE` for it; may be repeated")
+	cmd.Flags().StringVarP(&o.dir, "workdir", "w", "", "run it in `DIR`")
+	return cmd
+}
+
+func (o *execOptions) run(ctx context.Context, a *app, name string, words []string) (exit int, err error) {
+	l, err := a.launcher(ctx)
+	if err != nil {
+		return 0, err
+	}
+	v, err := l.Inspect(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	if v.Spec.Image == configs.ImageProbe {
+		return 0, askProbe(ctx, l, name, strings.Join(words, " "), a.host.Out)
+	}
+	return runInGuest(ctx, a, l, name, o.command(a, words))
+}
+
+func (o *execOptions) command(a *app, words []string) guest.Command {
+	c := guest.Command{Args: words, Env: o.env, Dir: o.dir, TTY: o.tty}
+	return a.streams(c)
+}
+
+// streams connects a command in a guest to what vmlaunch was given, the
+// terminal included if it wants one.
+func (a *app) streams(c guest.Command) guest.Command {
+	c.Stdin, c.Stdout, c.Stderr = a.host.In, a.host.Out, a.host.Err
+	if c.TTY {
+		c.Term = a.host.Getenv("TERM")
+		c.Terminal, _ = terminalIn(a.host.In)
+	}
+	return c
+}
+
+func runInGuest(ctx context.Context, a *app, l *launcher.Launcher, name string, c guest.Command) (exit int, err error) {
+	client, err := l.Client(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	a.progress.Done()
+	return client.Run(ctx, c)
+}
+
+func askProbe(ctx context.Context, l *launcher.Launcher, name, line string, out io.Writer) error {
+	p, err := l.Probe(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	answer, err := p.Do(ctx, line)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, answer)
+	return err
+}
+
+func terminalIn(in io.Reader) (*os.File, bool) {
+	if f, ok := terminal(in); ok {
+		return f, true
+	}
+	return nil, false
+}

@@ -1,0 +1,159 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vmlaunch/vmlaunch/cidalloc"
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/launcher"
+	"github.com/vmlaunch/vmlaunch/nest"
+	"github.com/vmlaunch/vmlaunch/netns"
+	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want Code
+	}{
+		{"none", nil, 0},
+		{"unknown", errors.New("no space left on device"), 1},
+		{"usage", usagef("unknown flag"), 2},
+		{"reserved cid", fmt.Errorf("cid 2: %w", vsock.ErrBadCID), 2},
+		{"blueprint", configs.Errors{{Field: "memory", Value: "1M", Problem: "want more"}}, 2},
+		{"bad name of a namespace", netns.ErrBadName, 2},
+		{"bad mode", vsock.ErrBadMode, 2},
+		{"not found", fmt.Errorf("machine: %w", fs.ErrNotExist), 3},
+		{"exists", fs.ErrExist, 4},
+		{"wrong phase", &launcher.PhaseError{Name: "web"}, 4},
+		{"namespace in use", &inUseError{"red", []string{"web"}}, 4},
+		{"cid taken", fmt.Errorf("up: %w", cidalloc.ErrTaken), 5},
+		{"no cid left", cidalloc.ErrExhausted, 5},
+		{"missing device", &vsock.MissingError{What: "/dev/vhost-vsock"}, 6},
+		{"missing device, as a file", errors.Join(&vsock.MissingError{What: "x"}, fs.ErrNotExist), 6},
+		{"no permission", &fs.PathError{Op: "open", Path: "/x", Err: syscall.EACCES}, 6},
+		{"deadline", context.DeadlineExceeded, 7},
+		{"locked state", store.ErrLocked, 7},
+		{"guest did not boot", &launcher.BootError{Name: "web"}, 8},
+		{"nest did not boot", &nest.BootError{Err: context.DeadlineExceeded}, 8},
+		{"newer state", &store.SchemaError{Have: 9, Want: 1}, 9},
+		{"damaged state", store.ErrCorrupt, 9},
+		{"some failed", &PartialError{Failed: 1, Of: 2, Errs: []error{fs.ErrNotExist}}, 10},
+		{"exec failed", &ownFailure{fs.ErrNotExist}, 125},
+		{"the program's own code", exitStatus(42), 42},
+		{"interrupted", fmt.Errorf("wait: %w", context.Canceled), 130},
+		{"interrupted, undo failed", errors.Join(context.Canceled, fs.ErrNotExist), 130},
+		{"exec interrupted", &ownFailure{context.Canceled}, 130},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := Of(c.err); got != c.want {
+				t.Errorf("Of(%v) = %d, want %d", c.err, got, c.want)
+			}
+		})
+	}
+}
+
+func TestForEachGoesOn(t *testing.T) {
+	boom := func(bad ...string) func(string) error {
+		return func(name string) error {
+			for _, b := range bad {
+				if b == name {
+					return fmt.Errorf("machine %q: %w", name, fs.ErrNotExist)
+				}
+			}
+			return nil
+		}
+	}
+	names := []string{"a", "b"}
+	for _, c := range []struct {
+		name string
+		bad  []string
+		want Code
+	}{
+		{"none fails", nil, OK},
+		{"one fails", []string{"a"}, Partial},
+		{"all fail alike", names, NotFound},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			called := 0
+			err := forEach(names, func(name string) error { called++; return boom(c.bad...)(name) })
+			if got := Of(err); got != c.want || called != len(names) {
+				t.Errorf("exit code %d after %d calls, want %d after %d: %v", got, called, c.want, len(names), err)
+			}
+		})
+	}
+}
+
+// TestDocsExitCodes holds the tables in docs/ERRORS.md and README.md to the
+// code. `make docs` rewrites them.
+func TestDocsExitCodes(t *testing.T) {
+	for _, file := range []string{"docs/ERRORS.md", "README.md"} {
+		wantBlock(t, file, "exit codes", exitTable(file == "docs/ERRORS.md"))
+	}
+}
+
+// exitTable writes the exit codes as Markdown, with the errors behind them if
+// forms is set.
+func exitTable(forms bool) string {
+	var b strings.Builder
+	head := []string{"| code | means |", "|---|---|"}
+	if forms {
+		head = []string{"| code | means | errors |", "|---|---|---|"}
+	}
+	fmt.Fprintln(&b, strings.Join(head, "\n"))
+	for _, m := range meanings() {
+		fmt.Fprintf(&b, "| %s | %s |", m.code, m.text)
+		if forms {
+			fmt.Fprintf(&b, " %s |", strings.Join(formsOf(m), ", "))
+		}
+		fmt.Fprintln(&b)
+	}
+	return b.String()
+}
+
+func formsOf(m meaning) []string {
+	var forms []string
+	for _, c := range causes() {
+		if fmt.Sprint(int(c.code)) == m.code {
+			forms = append(forms, c.form)
+		}
+	}
+	return forms
+}
+
+// wantBlock holds the part of a document between two marks to want, or writes
+// it there when VMLAUNCH_WRITE_DOCS is set.
+func wantBlock(t *testing.T, file, mark, want string) {
+	t.Helper()
+	path := "../../../" + file
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := "<!-- "+mark+" (make docs) -->\n", "<!-- end -->"
+	before, rest, ok := strings.Cut(string(text), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s: no block %q", file, mark)
+	}
+	if d := cmp.Diff(want, got); d == "" {
+		return
+	} else if os.Getenv("VMLAUNCH_WRITE_DOCS") == "" {
+		t.Errorf("%s differs from the code (make docs writes it) (-want +got):\n%s", file, d)
+		return
+	}
+	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,31 @@
+package command
+
+import "github.com/spf13/cobra"
+
+func newInspect(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "inspect NAME",
+		Short:             "Everything about a machine, as JSON",
+		Args:              oneName,
+		ValidArgsFunction: a.machineNames(false),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := a.launcher(cmd.Context())
+			if err != nil {
+				return err
+			}
+			v, err := l.Inspect(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.printJSON(inspectJSON{
+				machineJSON: toJSON(v),
+				UUID:        v.UUID,
+				Space:       v.Space,
+				NetnsInfo:   v.Netns,
+				Spec:        v.Spec,
+				RunDir:      v.RunDir,
+				Logs:        logsJSON(l.Logs(v.Name)),
+			})
+		},
+	}
+}

@@ -1,0 +1,105 @@
+package command
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+// defaultMachine is the machine that `up` and `run` are about when none is named.
+const defaultMachine = "dev"
+
+// machineFlags are the flags that describe a machine, for up and run.
+type machineFlags struct {
+	spec    configs.Machine
+	memory  string
+	cid     string
+	timeout time.Duration
+}
+
+func (f *machineFlags) add(cmd *cobra.Command) {
+	fs, m := cmd.Flags(), &f.spec
+	fs.SortFlags = false
+	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, or the path of a disk image")
+	fs.StringVar(&m.Kernel, "kernel", "", "kernel `REF` of a linux guest: host, light, distro:7.3, or a path")
+	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")
+	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
+	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
+	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, or pid:N (default: this one)")
+	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
+	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N` (default: one that is free)")
+	fs.StringVar(&m.Accel, "accel", "", "auto (default), kvm or tcg")
+	fs.StringVar(&m.Board, "machine", "", "QEMU's `BOARD`: pc (default) or q35")
+	fs.StringVar(&m.QEMU, "qemu", "", "another QEMU: name or `PATH`")
+	fs.StringArrayVar(&m.QEMUArgs, "qemu-arg", nil, "one more `WORD` for QEMU's command line, as it is; may be repeated")
+	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
+	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
+	complete(cmd, "vsock", configs.VsockGlobal, configs.VsockLocal)
+	complete(cmd, "accel", configs.AccelAuto, configs.AccelKVM, configs.AccelTCG)
+	complete(cmd, "machine", configs.BoardPC, configs.BoardQ35)
+	completeWith(cmd, "netns", namespaceNames)
+}
+
+// blueprint returns what the flags say about the machine called name. What was
+// not said stays zero. It fails with every mistake at once that Default would
+// paper over; the others are for Validate.
+func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machine, error) {
+	m := f.spec
+	m.Name = name
+	var errs []error
+	changed := cmd.Flags().Changed
+	if changed("memory") {
+		mib, err := parseMemory(f.memory)
+		m.MemoryMiB = mib
+		errs = append(errs, err)
+	}
+	if changed("cpus") && m.CPUs < 1 {
+		errs = append(errs, usagef("cpus %d: want at least 1", m.CPUs))
+	}
+	if changed("timeout") {
+		m.ReadyTimeout = configs.Duration(f.timeout)
+		if f.timeout <= 0 {
+			errs = append(errs, usagef("timeout %s: want more than zero", f.timeout))
+		}
+	}
+	if changed("cid") {
+		cid, err := vsock.ParseCID(f.cid)
+		m.CID = uint32(cid)
+		errs = append(errs, err)
+	}
+	for _, path := range []*string{&m.Image, &m.Kernel, &m.QEMU} {
+		abs, err := absolute(*path)
+		*path = abs
+		errs = append(errs, err)
+	}
+	full := m
+	full.Default()
+	errs = append(errs, full.Validate())
+	if err := errors.Join(errs...); err != nil {
+		return m, &usageError{err}
+	}
+	return m, nil
+}
+
+// nameOrDefault returns the machine that args name.
+func nameOrDefault(args []string) string {
+	if len(args) == 0 {
+		return defaultMachine
+	}
+	return args[0]
+}
+
+// parseMemory reads a size of at least 1 MiB. It fails with [ErrUsage].
+func parseMemory(text string) (mib int, err error) {
+	if mib, err = configs.ParseMemory(text); err != nil {
+		return 0, &usageError{err}
+	}
+	if mib < 1 {
+		return 0, usagef("memory %q: want at least 1M", text)
+	}
+	return mib, nil
+}

@@ -1,0 +1,47 @@
+package command
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/store"
+)
+
+func newRun(a *app) *cobra.Command {
+	var machine machineFlags
+	cmd := &cobra.Command{
+		Use:   "run [NAME]",
+		Short: "One machine in the foreground: console attached, ends with it",
+		Long: `Runs the machine NAME (default dev) with its console attached, and removes it when
+it ends. The exit code is QEMU's. Ctrl-C and SIGTERM ask the guest to power off,
+so a systemd unit or a scheduler can supervise it. On a terminal, ~. at the start
+of a line stops the machine.`,
+		Args:              atMostOneName,
+		ValidArgsFunction: noCompletion,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := machine.blueprint(cmd, nameOrDefault(args))
+			if err != nil {
+				return err
+			}
+			l, err := a.launcher(cmd.Context())
+			if err != nil {
+				return err
+			}
+			exit, err := l.Run(cmd.Context(), spec, func(ctx context.Context, m store.Machine) error {
+				conn, err := l.Console(ctx, m.Name)
+				if err != nil {
+					return err
+				}
+				a.progress.Done()
+				return attach(ctx, conn, a.host.In, a.host.Out)
+			})
+			if err == nil && exit != 0 {
+				return exitStatus(exit)
+			}
+			return err
+		},
+	}
+	machine.add(cmd)
+	return cmd
+}
