@@ -50,10 +50,7 @@ func systemTargets(ctx context.Context) ([]target, error) {
 // openApt returns the client for a suite, its lists up to date. The caller
 // calls done, once or more, when it has got what it wants.
 func (c *Cache) openApt(ctx context.Context, s suite) (a *apt, done func(), err error) {
-	dir, err := filepath.Abs(filepath.Join(c.dir, "apt", s.name))
-	if err != nil {
-		return nil, nil, err
-	}
+	dir := filepath.Join(c.dir, "apt", s.name)
 	a = &apt{dir: dir, suite: s}
 	for _, sub := range []string{"state", "cache"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {

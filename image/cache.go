@@ -29,7 +29,12 @@ type Cache struct {
 }
 
 // Open returns the cache in dir. Nothing is touched until something is built.
-func Open(dir string) *Cache { return &Cache{dir: dir} }
+func Open(dir string) *Cache {
+	if abs, err := filepath.Abs(dir); err == nil { // else there is no current folder: it can't be used then
+		dir = abs
+	}
+	return &Cache{dir: dir}
+}
 
 // Dir returns the cache's folder.
 func (c *Cache) Dir() string { return c.dir }

@@ -149,10 +149,14 @@ func (a *Archive) Modules(version string, mods []Module) {
 	a.File(path.Join(dir, "modules.alias"), 0o644, []byte(alias))
 }
 
-// AddKernel adds k, which comes from a cache, to the cache that lies at dir in
-// the archive. It can be asked for there with the same reference.
-func AddKernel(a *Archive, dir string, k Kernel) {
+// CachedKernel adds k to the cache that lies at dir in the archive, so that it
+// can be asked for there with the same reference. It has to come from a cache
+// itself: host kernels and files can't be had by their names elsewhere.
+func (a *Archive) CachedKernel(dir string, k Kernel) {
 	entry := filepath.Dir(k.Path)
+	if !exists(filepath.Join(entry, kernelFile)) && a.err == nil {
+		a.err = fmt.Errorf("kernel %s: want one from the cache: %w", k.Ref, errors.ErrUnsupported)
+	}
 	a.Tree(path.Join(dir, kernelKind, filepath.Base(entry)), entry)
 }
 

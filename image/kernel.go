@@ -164,10 +164,7 @@ func writeKernelEntry(dir string, e kernelEntry) error {
 
 // readKernelEntry reads an entry and makes its paths absolute.
 func (c *Cache) readKernelEntry(name string) (kernelEntry, error) {
-	dir, err := filepath.Abs(filepath.Join(c.dir, kernelKind, name))
-	if err != nil {
-		return kernelEntry{}, err
-	}
+	dir := filepath.Join(c.dir, kernelKind, name)
 	b, err := os.ReadFile(filepath.Join(dir, kernelFile))
 	if err != nil {
 		return kernelEntry{}, err

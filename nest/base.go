@@ -51,7 +51,7 @@ type base struct {
 	shell  image.Shell
 	files  []image.Library // QEMU and the other programs with their libraries
 	blobs  []image.Library // firmware
-	guest  image.Kernel    // the kernel for guests in the nest
+	guest  image.Kernel    // the kernel for guests in the nest; none if zero
 }
 
 // collect finds all that the base needs on this machine. It fails with an
@@ -190,6 +190,8 @@ func (b base) write(a *image.Archive) error {
 	}
 	b.shell.Add(a)
 	a.Modules(b.kernel.Version, b.mods)
-	image.AddKernel(a, cacheInside, b.guest)
+	if b.guest.Path != "" {
+		a.CachedKernel(cacheInside, b.guest)
+	}
 	return nil
 }

@@ -1,11 +1,16 @@
 package nest
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/internal/proc"
@@ -58,9 +63,14 @@ const (
 	// It takes 4 to 8 s on two idle CPUs, some ten times that on a busy host.
 	bootTime = 3 * time.Minute
 
-	// tryTime bounds one attempt. QEMU's network takes a connection before
-	// the nest can, and repeats what the nest has missed a second later.
+	// tryTime bounds one attempt to connect.
 	tryTime = 10 * time.Second
+
+	// firstWait is how long the first attempt waits for the agent's first byte;
+	// each next one waits half as long again, up to tryTime. QEMU's network
+	// takes a connection long before the nest can, and repeats what the nest
+	// has missed only after 6 s: a fresh attempt is quicker.
+	firstWait = 500 * time.Millisecond
 
 	// tryPause lies between attempts that were refused: the agent does not
 	// listen yet.
@@ -73,20 +83,18 @@ func (n *Nest) waitReady(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 	limit, died := context.WithCancelCause(limit)
-	defer died(nil)
-	watched := make(chan struct{})
-	go func() { // ends with QEMU, or when limit does
-		defer close(watched)
+	var watch sync.WaitGroup
+	watch.Go(func() { // ends with QEMU, or when limit does
 		if n.record.QEMU.Wait(limit) == nil {
 			died(proc.ErrGone)
 		}
-	}()
-	defer func() { <-watched }()
+	})
+	defer watch.Wait()
 	defer died(nil)
 
-	var last error
-	for {
-		if last = n.try(limit); last == nil {
+	for wait := firstWait; ; wait = min(wait+wait/2, tryTime) {
+		last := n.try(limit, wait)
+		if last == nil {
 			return nil
 		}
 		select {
@@ -94,7 +102,7 @@ func (n *Nest) waitReady(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if context.Cause(limit) == proc.ErrGone {
+			if errors.Is(context.Cause(limit), proc.ErrGone) {
 				return newBootError(n.dir, fmt.Errorf("qemu has ended: %w", proc.ErrGone))
 			}
 			return newBootError(n.dir, fmt.Errorf("no answer for %v: %w (%w)", bootTime, context.DeadlineExceeded, last))
@@ -103,14 +111,48 @@ func (n *Nest) waitReady(ctx context.Context) error {
 	}
 }
 
-func (n *Nest) try(ctx context.Context) error {
+// try makes one connection, and gives up early if the agent says nothing for
+// the time wait.
+func (n *Nest) try(ctx context.Context, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
-	c, err := n.connect(ctx)
+	conn, err := n.dialPort(ctx)
+	if err != nil {
+		return err
+	}
+	heard, err := hear(conn, wait)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	c, err := n.handshake(ctx, heard)
 	if err != nil {
 		return err
 	}
 	return c.Close()
+}
+
+// A heardConn is a connection of which the first byte was read already.
+type heardConn struct {
+	net.Conn
+	first io.Reader
+}
+
+func (c heardConn) Read(p []byte) (int, error) { return c.first.Read(p) }
+
+// hear waits for the first byte on conn, which stays the caller's. An SSH
+// server speaks first, as the client does.
+func hear(conn net.Conn, wait time.Duration) (net.Conn, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return nil, err
+	}
+	var b [1]byte
+	if _, err := io.ReadFull(conn, b[:]); err != nil {
+		return nil, fmt.Errorf("agent's greeting: %w", err)
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	return heardConn{conn, io.MultiReader(bytes.NewReader(b[:]), conn)}, nil
 }
 
 // A tailWriter keeps the end of what is written to it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -143,14 +142,25 @@ func (n *Nest) Down(ctx context.Context) error {
 
 // connect opens an SSH connection to the agent. The caller closes it.
 func (n *Nest) connect(ctx context.Context) (*guest.Client, error) {
-	key, err := guest.ParsePublic(n.record.Keys.HostPub)
+	conn, err := n.dialPort(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return n.handshake(ctx, conn)
+}
+
+// dialPort connects to the port that QEMU forwards to the agent. It says
+// nothing about the agent.
+func (n *Nest) dialPort(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n.record.Port)))
+	return d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n.record.Port)))
+}
+
+// handshake makes an SSH connection of conn and takes it over.
+func (n *Nest) handshake(ctx context.Context, conn net.Conn) (*guest.Client, error) {
+	key, err := guest.ParsePublic(n.record.Keys.HostPub)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, conn.Close())
 	}
 	return guest.NewClient(ctx, conn, n.record.Keys.Client, key)
 }
@@ -243,5 +253,3 @@ func (n *Nest) Files(ctx context.Context, dir string, local ...string) error {
 	}
 	return nil
 }
-
-var _ io.Writer = (*tailWriter)(nil)

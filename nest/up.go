@@ -36,7 +36,7 @@ type Options struct {
 	Cache  *image.Cache
 	RunDir string // holds a folder for each nest
 	Kernel string // version prefix, "" for the first of [Kernels]
-	Guest  string // reference of the kernel for guests in the nest; "" for the light one
+	Guest  string // reference of the kernel for guests in the nest; "" for the light one, or [NoGuest]
 
 	MemoryMiB int // 0 for [DefaultMemoryMiB], less on a small host
 	CPUs      int // 0 for [DefaultCPUs]
@@ -48,6 +48,9 @@ type Options struct {
 // Kernels returns the kernel versions that nests are known to work with, the
 // one taken by default first. Others of the distribution work as they can.
 func Kernels() []string { return []string{image.DefaultVersion, "7.2", "6.12"} }
+
+// NoGuest as Options.Guest asks for a nest without a kernel for guests.
+const NoGuest = "none"
 
 // DefaultMemoryMiB is enough for tens of small guests. The nest's files take a
 // quarter of a GiB of it; QEMU takes from the host what is used.
@@ -187,7 +190,11 @@ func prepare(ctx context.Context, o Options) (base, string, error) {
 // boots several times faster under emulation, or the nest's own where the light
 // one can't be built.
 func guestKernel(ctx context.Context, o Options, own image.Kernel) (image.Kernel, error) {
-	if o.Guest != "" {
+	switch o.Guest {
+	case "":
+	case NoGuest:
+		return image.Kernel{}, nil
+	default:
 		return o.Cache.Kernel(ctx, o.Guest)
 	}
 	k, err := o.Cache.Kernel(ctx, "light")
