@@ -107,8 +107,7 @@ func (a *Allocator) acquire(ctx context.Context, p place, r Request) (*Lease, er
 		}
 		strangers = append(strangers, store.Lease{CID: got.cid, Space: p.space, Foreign: foreigner(who), Seen: a.now()})
 		if got.cid == r.Want {
-			err := a.store.Update(ctx, func(tx *store.Tx) error { return remember(tx, strangers) })
-			return nil, errors.Join(&TakenError{CID: r.Want, Space: p.space, Ref: p.ref, Holder: foreigner(who), Foreign: true}, err)
+			return nil, a.foreignError(ctx, p, strangers)
 		}
 		refusals++
 	}
@@ -241,9 +240,17 @@ func (a *Allocator) sweep(tx *store.Tx, leases []store.Lease) ([]store.Lease, er
 	return kept, nil
 }
 
-// remember writes down who holds CIDs that the kernel refused.
+// remember writes down who holds CIDs that the kernel refused. One that has become
+// a machine's since, while the store was closed, is no stranger's.
 func remember(tx *store.Tx, strangers []store.Lease) error {
 	for _, s := range strangers {
+		l, err := tx.Lease(s.Space, s.CID)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if l.Machine != "" {
+			continue
+		}
 		if err := tx.PutLease(s); err != nil {
 			return err
 		}

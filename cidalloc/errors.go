@@ -74,6 +74,29 @@ func (a *Allocator) explain(tx *store.Tx, p place, err error) error {
 	return &full
 }
 
+// foreignError remembers strangers and says that the last of them holds the CID
+// that was asked for, or which machine has got it since.
+func (a *Allocator) foreignError(ctx context.Context, p place, strangers []store.Lease) error {
+	s := strangers[len(strangers)-1]
+	taken := &TakenError{CID: s.CID, Space: p.space, Ref: p.ref, Holder: s.Foreign, Foreign: true}
+	err := a.store.Update(ctx, func(tx *store.Tx) error {
+		if err := remember(tx, strangers); err != nil {
+			return err
+		}
+		l, err := tx.Lease(s.Space, s.CID)
+		if err != nil || l.Machine == "" {
+			return err
+		}
+		taken.Foreign = false
+		taken.Holder, err = describe(tx, l.Machine, p)
+		return err
+	})
+	if err != nil {
+		return errors.Join(taken, err)
+	}
+	return taken
+}
+
 // ownerError says that machine itself still holds its own CID c.
 func (a *Allocator) ownerError(ctx context.Context, p place, c vsock.CID, machine string) error {
 	return a.store.View(ctx, func(tx *store.Tx) error {

@@ -1,0 +1,154 @@
+package cidalloc
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
+)
+
+func bookOf(leases ...store.Lease) book {
+	b := book{space: store.Global, own: 5, first: vsock.FirstGuest, last: vsock.LastGuest, leases: map[vsock.CID]store.Lease{}}
+	for _, l := range leases {
+		b.leases[l.CID] = l
+	}
+	return b
+}
+
+func leased(c vsock.CID, machine string) store.Lease {
+	return store.Lease{CID: c, Space: store.Global, Machine: machine}
+}
+
+func cooling(c vsock.CID, last string) store.Lease {
+	return store.Lease{CID: c, Space: store.Global, Freed: time.Unix(1, 0), Last: last}
+}
+
+func foreign(c vsock.CID) store.Lease {
+	return store.Lease{CID: c, Space: store.Global, Foreign: "x", Seen: time.Unix(1, 0)}
+}
+
+func TestChoose(t *testing.T) {
+	// Where the hash leads web to in an empty space.
+	home, err := bookOf().choose(Request{Machine: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		book book
+		r    Request
+		want vsock.CID
+		err  error
+	}{
+		"wanted":                     {bookOf(), Request{Want: 42}, 42, nil},
+		"wanted, cooling":            {bookOf(cooling(42, "db")), Request{Want: 42}, 42, nil},
+		"wanted, a stranger's once":  {bookOf(foreign(42)), Request{Want: 42}, 42, nil},
+		"wanted, mine already":       {bookOf(leased(42, "web")), Request{Want: 42}, 42, nil},
+		"wanted, leased":             {bookOf(leased(42, "db")), Request{Want: 42}, 0, ErrTaken},
+		"wanted, this host's":        {bookOf(), Request{Want: 5}, 0, ErrTaken},
+		"wanted, hypervisor":         {bookOf(), Request{Want: 1}, 0, vsock.ErrBadCID},
+		"wanted, host":               {bookOf(), Request{Want: 2}, 0, vsock.ErrBadCID},
+		"wanted, any":                {bookOf(), Request{Want: vsock.Any}, 0, vsock.ErrBadCID},
+		"wanted beats last":          {bookOf(), Request{Want: 42, Last: 7}, 42, nil},
+		"lowest":                     {bookOf(), Request{Want: 3}, 3, nil},
+		"highest":                    {bookOf(), Request{Want: vsock.LastGuest}, vsock.LastGuest, nil},
+		"last":                       {bookOf(), Request{Last: 7}, 7, nil},
+		"last, cooling after me":     {bookOf(cooling(7, "web")), Request{Last: 7}, 7, nil},
+		"last, cooling after others": {bookOf(cooling(7, "db")), Request{Last: 7}, home, nil},
+		"last, leased":               {bookOf(leased(7, "db")), Request{Last: 7}, home, nil},
+		"last, foreign":              {bookOf(foreign(7)), Request{Last: 7}, home, nil},
+		"last, this host's":          {bookOf(), Request{Last: 5}, home, nil},
+		"last is reserved":           {bookOf(), Request{Last: 2}, home, nil},
+		"leased to me already":       {bookOf(leased(9, "web")), Request{}, 9, nil},
+		"last beats leased":          {bookOf(leased(9, "web")), Request{Last: 7}, 7, nil},
+		"home":                       {bookOf(), Request{}, home, nil},
+		"home taken":                 {bookOf(leased(home, "db")), Request{}, home + 1, nil},
+		"home and next taken":        {bookOf(cooling(home, "db"), foreign(home+1)), Request{}, home + 2, nil},
+		"home is this host's":        {book{space: store.Global, own: home, first: 3, last: vsock.LastGuest}, Request{}, home + 1, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.r.Machine = "web"
+			got, err := tt.book.choose(tt.r)
+			if tt.err == nil && (got != tt.want || err != nil) {
+				t.Errorf("got %d, %v, want %d", got, err, tt.want)
+			}
+			if !errors.Is(err, tt.err) {
+				t.Errorf("got error %v, want %v", err, tt.err)
+			}
+		})
+	}
+}
+
+func TestHomesAreSpread(t *testing.T) {
+	seen := map[vsock.CID]bool{}
+	for _, s := range []store.Space{store.Global, "local/a/1", "local/a/2"} {
+		for _, m := range []string{"web", "db", "web1", "web2"} {
+			b := bookOf()
+			b.space = s
+			c, err := b.choose(Request{Machine: m})
+			if err != nil || seen[c] {
+				t.Errorf("%s in %s: got %d (%v), which another one has", m, s, c, err)
+			}
+			seen[c] = true
+		}
+	}
+}
+
+// TestChooseFindsTheLastOneLeft fills small ranges in all kinds of ways: the
+// choice must be allowed, and there must be one as long as one is left.
+func TestChooseFindsTheLastOneLeft(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		first := vsock.CID(rapid.Uint32Range(3, 20).Draw(t, "first"))
+		size := rapid.Uint32Range(1, 12).Draw(t, "size")
+		b := book{space: store.Global, first: first, last: first + vsock.CID(size) - 1, leases: map[vsock.CID]store.Lease{}}
+		b.own = vsock.CID(rapid.Uint32Range(3, 33).Draw(t, "own"))
+		left := 0
+		for c := b.first; c <= b.last; c++ {
+			switch rapid.IntRange(0, 3).Draw(t, "state") {
+			case 0:
+				if c != b.own {
+					left++
+				}
+			case 1:
+				b.leases[c] = leased(c, "db")
+			case 2:
+				b.leases[c] = cooling(c, "db")
+			case 3:
+				b.leases[c] = foreign(c)
+			}
+		}
+		got, err := b.choose(Request{Machine: rapid.String().Draw(t, "machine")})
+		if _, busy := b.leases[got]; err == nil && (busy || got == b.own || got < b.first || got > b.last) {
+			t.Errorf("got %d of %+v", got, b)
+		}
+		if (err == nil) != (left > 0) || err != nil && !errors.Is(err, ErrExhausted) {
+			t.Errorf("got %v with %d left in %+v", err, left, b)
+		}
+	})
+}
+
+func TestStale(t *testing.T) {
+	now := time.Unix(100000, 0)
+	tests := map[string]struct {
+		l    store.Lease
+		want bool
+	}{
+		"leased":              {store.Lease{Machine: "web"}, false},
+		"cooling":             {store.Lease{Freed: now.Add(-coolDown + 1)}, false},
+		"cooled":              {store.Lease{Freed: now.Add(-coolDown)}, true},
+		"freed in the future": {store.Lease{Freed: now.Add(time.Hour)}, true},
+		"met lately":          {store.Lease{Foreign: "x", Seen: now.Add(-foreignMemory + 1)}, false},
+		"met long ago":        {store.Lease{Foreign: "x", Seen: now.Add(-foreignMemory)}, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := stale(tt.l, now); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
