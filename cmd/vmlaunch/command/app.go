@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -166,7 +167,7 @@ func killAt(name string) func(string) {
 // absolute makes a path on this command line independent of the folder it was
 // given in; anything without a slash is not a path but a name.
 func absolute(ref string) (string, error) {
-	if filepath.Base(ref) == ref || filepath.IsAbs(ref) {
+	if !strings.Contains(ref, "/") {
 		return ref, nil
 	}
 	return filepath.Abs(ref)

@@ -56,9 +56,13 @@ func cidRow(r cidalloc.Row) []string {
 	if r.State == cidalloc.Foreign {
 		holder = r.Holder
 	}
+	where := r.Netns
+	if r.Machine != "" {
+		where = nameOrHost(where)
+	}
 	since := ""
 	if !r.Since.IsZero() {
 		since = r.Since.Local().Format(time.DateTime)
 	}
-	return []string{r.CID.String(), string(r.State), r.Mode.String(), r.Netns, holder, number(uint32(r.PID)), since, string(r.Space)}
+	return []string{r.CID.String(), string(r.State), r.Mode.String(), where, holder, number(uint32(r.PID)), since, string(r.Space)}
 }

@@ -22,6 +22,14 @@ type check struct {
 	Remedy string `json:"remedy,omitempty"` // what to do about it
 }
 
+// String returns what was found, with the way out.
+func (c check) String() string {
+	if c.Remedy == "" {
+		return c.Found
+	}
+	return c.Found + " (" + c.Remedy + ")"
+}
+
 // A result is how a check came out.
 type result string
 
@@ -50,7 +58,7 @@ may be loaded and a trial guest is run for a moment.`,
 			for i, c := range d.Checks {
 				rows[i] = []string{c.Name, string(c.Result), c.Found, c.Remedy}
 				if c.Result == missing {
-					lacks = append(lacks, c.Found)
+					lacks = append(lacks, c.String())
 				}
 			}
 			d.Able = len(lacks) == 0

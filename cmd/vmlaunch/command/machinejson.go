@@ -71,7 +71,7 @@ func toJSON(v launcher.View) machineJSON {
 
 func (m machineJSON) row() []string {
 	return []string{
-		m.Name, string(m.State), yes(m.Ready), m.Netns, m.Mode, number(m.CID), m.Image,
+		m.Name, string(m.State), yes(m.Ready), nameOrHost(m.Netns), m.Mode, number(m.CID), m.Image,
 		fmt.Sprint(m.CPUs), mib(m.MemoryMiB), short(time.Duration(m.UptimeS) * time.Second),
 		number(uint32(m.PID)), m.Cause,
 	}

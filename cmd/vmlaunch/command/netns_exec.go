@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,7 +39,7 @@ changes: unlike ip netns exec, mounts stay as they are.`,
 func become(ref string, words []string) error {
 	path, err := exec.LookPath(words[0])
 	if err != nil {
-		return err
+		return fmt.Errorf("run %q: %w", words[0], errors.Unwrap(err))
 	}
 	ns, err := netns.Open(ref)
 	if err != nil {

@@ -39,7 +39,7 @@ func newNetnsLs(a *app) *cobra.Command {
 					n.Name = ref // one namespace may have several names
 				}
 				all = append(all, n)
-				rows = append(rows, []string{n.Name, n.Mode.String(), yes(n.Ours), strings.Join(n.Machines, ","), n.ID.String()})
+				rows = append(rows, []string{nameOrHost(n.Name), n.Mode.String(), yes(n.Ours), strings.Join(n.Machines, ","), n.ID.String()})
 			}
 			return a.print(report{
 				data: all,
@@ -50,4 +50,11 @@ func newNetnsLs(a *app) *cobra.Command {
 			})
 		},
 	}
+}
+
+func nameOrHost(name string) string {
+	if name == "" {
+		return "(host)"
+	}
+	return name
 }

@@ -18,7 +18,7 @@ type report struct {
 	head []string // column titles
 	wide int      // the last wide columns are shown by --output wide only
 	rows [][]string
-	name func(i int) string // of row i, for --quiet; nil if rows have none
+	name func(i int) string // of row i, for --quiet, which leaves out those without; nil if no row has one
 }
 
 // formats are the values of --output.
@@ -52,7 +52,9 @@ func (r report) write(w io.Writer, format string, quiet bool) error {
 		return writeYAML(w, r.data)
 	case quiet && r.name != nil:
 		for i := range r.rows {
-			fmt.Fprintln(w, r.name(i))
+			if name := r.name(i); name != "" {
+				fmt.Fprintln(w, name)
+			}
 		}
 		return nil
 	}

@@ -57,7 +57,7 @@ func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:                        "vmlaunch COMMAND",
 		Short:                      "QEMU machines with the vsock namespace you choose",
-		Long:                       longRoot + "\n\n" + exitHelp(),
+		Long:                       longRoot,
 		Version:                    a.host.Version,
 		Args:                       noVerb,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -65,6 +65,7 @@ func newRoot(a *app) *cobra.Command {
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: suggestionDistance,
 	}
+	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.SetVersionTemplate("vmlaunch {{.Version}}\n")
 	root.SetIn(a.host.In)
 	root.SetOut(a.host.Out)
@@ -91,7 +92,14 @@ func newRoot(a *app) *cobra.Command {
 const longRoot = `vmlaunch starts QEMU machines whose vsock lives in the network namespace you
 choose, gives each a CID that is right there, and reaches it by name ever after.`
 
-// exitHelp lists the exit codes for the help text.
+// usageTemplate changes cobra's template in two places: a command that only
+// holds others has no usage of its own, and the root tells the exit codes.
+func usageTemplate(cobras string) string {
+	return strings.Replace(cobras, "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1) +
+		"{{if not .HasParent}}\n" + exitHelp() + "\n{{end}}"
+}
+
+// exitHelp lists the exit codes.
 func exitHelp() string {
 	var b strings.Builder
 	b.WriteString("Exit codes:")
