@@ -215,6 +215,16 @@ func TestFact24CookiesAreNeverReused(t *testing.T) {
 
 func TestRacingCreatorsHaveOneWinner(t *testing.T) {
 	testenv.Require(t, testenv.Root)
+	t.Run("for a free name", race)
+	t.Run("for a name to be healed", func(t *testing.T) {
+		if err := os.WriteFile("/run/netns/t-race", nil, 0o444); err != nil {
+			t.Fatal(err)
+		}
+		race(t)
+	})
+}
+
+func race(t *testing.T) {
 	t.Cleanup(func() {
 		if err := netns.Remove("t-race"); err != nil {
 			t.Error(err)

@@ -95,6 +95,8 @@ func play(part []string) int {
 		"fault":    playFault,
 		"stay":     playStay,
 		"rootless": playRootless,
+		"main":     playMain,
+		"fresh":    playFresh,
 	}
 	answer, err := parts[part[0]](part[1:]...)
 	if err != nil {

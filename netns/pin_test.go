@@ -2,6 +2,7 @@ package netns_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -148,6 +149,40 @@ func TestIPNetns(t *testing.T) {
 	ip("del", "t-ours")
 	if _, err := os.Lstat("/run/netns/t-ours"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("ours after ip netns del: %v", err)
+	}
+}
+
+// playFresh pins a namespace where no /run/netns has ever been, and lets
+// iproute2 come second.
+func playFresh(...string) (string, error) {
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return "", err
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		return "", err
+	}
+	n, err := netns.Create("ours", vsock.Global)
+	if err != nil {
+		return "", err
+	}
+	defer n.Close()
+	for _, arg := range [][]string{{"add", "theirs"}, {"del", "ours"}} {
+		if out, err := exec.Command("ip", append([]string{"netns"}, arg...)...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("ip netns %q: %w: %s", arg, err, out)
+		}
+	}
+	names, err := netns.List()
+	return fmt.Sprint(names), errors.Join(err, netns.Remove("theirs"))
+}
+
+// TestIPNetnsComesSecond asks that the directory is prepared as `ip netns add`
+// does it: otherwise that would cover our names, and nobody could remove them.
+func TestIPNetnsComesSecond(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Tools)
+	cmd := actor("fresh")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if said, err := asks(t, cmd); said != "[theirs]" || err != nil {
+		t.Errorf("got %q, %v; want theirs only", said, err)
 	}
 }
 
