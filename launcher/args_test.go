@@ -16,8 +16,6 @@ import (
 	"github.com/vmlaunch/vmlaunch/store"
 )
 
-func TestMain(m *testing.M) { os.Exit(mainOfTests(m)) }
-
 func samplePlan(spec configs.Machine, notify uint32, rebootEnds bool) Plan {
 	spec.Name = "web"
 	spec.Default()

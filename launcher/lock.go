@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmlaunch/vmlaunch/configs"
 )
 
 const (
@@ -35,10 +37,21 @@ type lock struct {
 }
 
 // lockMachine waits until no other verb works on name. The caller releases the
-// lock. It fails with context.DeadlineExceeded, naming the holder, after
-// [lockWait].
+// lock. It fails with [configs.Errors] if no machine can have that name, and with
+// context.DeadlineExceeded, naming the holder, after [lockWait].
 func (l *Launcher) lockMachine(ctx context.Context, name string) (*lock, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
 	return waitLock(ctx, l.lockPath("machine", name), fmt.Sprintf("machine %q", name))
+}
+
+// checkName keeps what is no name out of paths.
+func checkName(name string) error {
+	if err := configs.ValidName(name); err != nil {
+		return configs.Errors{{Field: "name", Value: name, Problem: err.Error()}}
+	}
+	return nil
 }
 
 func (l *Launcher) lockNetns(ctx context.Context, ref string) (*lock, error) {

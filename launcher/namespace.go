@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/store"
 	"github.com/vmlaunch/vmlaunch/vsock"
@@ -188,8 +187,8 @@ func enter(m store.Machine) (*netns.NS, error) {
 // record returns the record of the machine called name, or an error that
 // matches [fs.ErrNotExist].
 func (l *Launcher) record(ctx context.Context, name string) (store.Machine, error) {
-	if err := configs.ValidName(name); err != nil {
-		return store.Machine{}, configs.Errors{{Field: "name", Value: name, Problem: err.Error()}}
+	if err := checkName(name); err != nil {
+		return store.Machine{}, err
 	}
 	var m store.Machine
 	err := l.Store.View(ctx, func(tx *store.Tx) (err error) {

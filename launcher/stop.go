@@ -173,11 +173,14 @@ func (l *Launcher) settle(ctx context.Context, m *store.Machine) error {
 
 // epitaph returns what is to be recorded of a machine whose QEMU has ended.
 func (l *Launcher) epitaph(m store.Machine) (store.Phase, string) {
-	if s, cause := decide(m, l.see(m, false)); s == Failed {
-		return store.Failed, cause
-	} else {
-		return store.Stopped, cause
+	if m.Phase == store.Starting { // its guest has not run
+		return store.Stopped, "its start was broken off"
 	}
+	s, cause := decide(m, l.see(m, false))
+	if s == Failed {
+		return store.Failed, cause
+	}
+	return store.Stopped, cause
 }
 
 // end ends m's QEMU: by its monitor, then by SIGKILL. None is fine.

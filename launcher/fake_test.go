@@ -1,0 +1,414 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/internal/fakeqemu"
+	"github.com/vmlaunch/vmlaunch/internal/testenv"
+	"github.com/vmlaunch/vmlaunch/store"
+)
+
+// The tests in this file run everywhere: QEMU is a double, and so is the device
+// that claims CIDs. Namespaces, processes, sockets, files and the ledger are
+// real.
+
+// fakeSpec describes a machine with a double of QEMU, in a namespace that its
+// launch makes.
+func (b *bench) fakeSpec(f fakeqemu.Behaviour) configs.Machine {
+	return configs.Machine{
+		Name: "web", Image: configs.ImageProbe, Netns: b.netnsName(""), Vsock: configs.VsockGlobal, CID: 42,
+		Accel: configs.AccelTCG, QEMU: fakeqemu.Install(b.t, f),
+	}
+}
+
+func TestLaunchAndDown(t *testing.T) {
+	b := newBench(t, true)
+	m := b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
+	if b.state("web") != Running || m.CID != 42 || !m.QEMU.Alive() || m.NotifyPort == 0 {
+		t.Errorf("launched: %s, %+v", b.state("web"), m)
+	}
+	if ns, _, err := b.Namespace(t.Context(), "web"); err != nil || ns.ID() != m.Netns.ID {
+		t.Errorf("namespace: %v, want %v", err, m.Netns.ID)
+	} else {
+		ns.Close()
+	}
+	if err := b.Stop(t.Context(), "web", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if b.state("web") != Stopped || m.QEMU.Alive() {
+		t.Errorf("stopped: %s, QEMU alive: %v", b.state("web"), m.QEMU.Alive())
+	}
+	again, err := b.Start(t.Context(), "web", Detached())
+	if err != nil || again.CID != 42 || again.QEMU == m.QEMU {
+		t.Fatalf("start: %+v, %v, want the same CID in another QEMU", again, err)
+	}
+	if err := b.Down(t.Context(), "web", 0); err != nil {
+		t.Fatal(err)
+	}
+	b.wantNothing()
+}
+
+// TestLaunchFailsCleanAtEveryStep breaks the launch off before each step in turn.
+func TestLaunchFailsCleanAtEveryStep(t *testing.T) {
+	for _, step := range Steps() {
+		if step == "keep" {
+			continue // nothing can fail any more
+		}
+		t.Run(step, func(t *testing.T) {
+			b := newBench(t, true)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			b.Step = func(name string) {
+				if name == step {
+					cancel()
+				}
+			}
+			_, err := b.Launch(ctx, b.fakeSpec(fakeqemu.Behaviour{}))
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want the cause", err)
+			}
+			b.wantNothing()
+		})
+	}
+}
+
+// TestStartFailsBackToStopped breaks a start off before each step: the machine is
+// as it was, its CID its own.
+func TestStartFailsBackToStopped(t *testing.T) {
+	b := newBench(t, true)
+	b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
+	if err := b.Kill(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	before, err := b.record(t.Context(), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range Steps()[:len(Steps())-1] {
+		ctx, cancel := context.WithCancel(t.Context())
+		b.Step = func(name string) {
+			if name == step {
+				cancel()
+			}
+		}
+		if _, err := b.Start(ctx, "web"); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want the cause", step, err)
+		}
+		after, err := b.record(t.Context(), "web")
+		if err != nil || !after.Stopped.Equal(before.Stopped) || after.CID != 42 || after.Phase != before.Phase || after.UUID != before.UUID {
+			t.Errorf("%s: record is %+v (%v), want %+v", step, after, err, before)
+		}
+		if ids := b.processes(); len(ids) > 0 {
+			t.Errorf("%s: processes are left: %v", step, ids)
+		}
+		b.wantEmpty(b.Dirs.Run)
+	}
+	b.Step = nil
+	if m, err := b.Start(t.Context(), "web", Detached()); err != nil || m.CID != 42 {
+		t.Errorf("start after that: %+v, %v", m, err)
+	}
+}
+
+// TestQEMUThatFailsTheLaunch lets QEMU misbehave in each way.
+func TestQEMUThatFailsTheLaunch(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fake fakeqemu.Behaviour
+		boot bool // a BootError
+		want string
+	}{
+		{"dies at start", fakeqemu.Behaviour{DieAtStart: "no such machine", Exit: 1}, true, "no such machine"},
+		{"is killed at cont", fakeqemu.Behaviour{DieOn: "cont"}, true, "QEMU ended"},
+		{"refuses cont", fakeqemu.Behaviour{RefuseOn: "cont"}, false, "let machine \"web\" run"},
+		{"talks garbage", fakeqemu.Behaviour{GarbageOn: "query-status", Garbage: "<html>"}, false, "talk to QEMU"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, true)
+			_, err := b.Launch(t.Context(), b.fakeSpec(c.fake))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("got %v, want it to tell of %q", err, c.want)
+			}
+			if _, boot := errors.AsType[*BootError](err); boot != c.boot {
+				t.Errorf("got %T, want a BootError: %v", err, c.boot)
+			}
+			b.wantNothing()
+		})
+	}
+}
+
+// TestKillAtEveryStep kills the launcher at each step, as kill -9 would. The
+// next command puts everything right.
+func TestKillAtEveryStep(t *testing.T) {
+	for _, step := range Steps() {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, true)
+			b.killAt(step, "launch", b.fakeSpec(fakeqemu.Behaviour{}))
+			repairs, err := b.Reconcile(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if step == "keep" { // it had all been done
+				if b.state("web") != Running || len(repairs) != 0 {
+					t.Errorf("got %s and repairs %v, want it running", b.state("web"), repairs)
+				}
+				return
+			}
+			for _, r := range repairs {
+				if r.Machine != "web" || r.Why == "" {
+					t.Errorf("repair without machine or reason: %+v", r)
+				}
+			}
+			b.wantNothing()
+			if again, err := b.Reconcile(t.Context()); err != nil || len(again) > 0 {
+				t.Errorf("a second look finds more: %v, %v", again, err)
+			}
+		})
+	}
+}
+
+// TestKillAtEveryStepOfAStart does the same to a machine that was there before.
+func TestKillAtEveryStepOfAStart(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	b.launch(spec, Detached())
+	if err := b.Stop(t.Context(), "web", 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range Steps() {
+		b.killAt(step, "start", spec)
+		if _, err := b.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		v, err := b.Inspect(t.Context(), "web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, processes := Stopped, 0
+		if step == "keep" {
+			want, processes = Running, 1
+		}
+		if v.State != want || v.CID != 42 || len(b.processes()) != processes {
+			t.Errorf("killed at %s: %s with CID %d and processes %v, want %s", step, v.State, v.CID, b.processes(), want)
+		}
+	}
+}
+
+func TestKilledQEMUIsSeenAndRepaired(t *testing.T) {
+	b := newBench(t, true)
+	m := b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
+	if err := kill(t.Context(), m.QEMU); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.state("web"); s != Failed {
+		t.Errorf("got %s, want failed", s)
+	}
+	repairs, err := b.Reconcile(t.Context())
+	if err != nil || len(repairs) != 1 || repairs[0].Why != "QEMU ended without a word: it was killed, or it crashed" {
+		t.Errorf("got %v, %v, want one repair with the reason", repairs, err)
+	}
+	if v, err := b.Inspect(t.Context(), "web"); err != nil || v.State != Failed || v.Cause == "" {
+		t.Errorf("got %+v, %v, want it failed with its cause", v, err)
+	}
+	b.wantEmpty(b.Dirs.Run)
+	if _, err := b.Start(t.Context(), "web", Detached()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUnrecordedQEMUIsFound deletes the whole state under a running machine.
+func TestUnrecordedQEMUIsFound(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	spec.Netns, spec.Vsock = "", ""
+	m := b.launch(spec, Detached())
+	if err := os.RemoveAll(b.Dirs.State); err != nil {
+		t.Fatal(err)
+	}
+	repairs, err := b.Reconcile(t.Context())
+	if err != nil || len(repairs) != 1 || m.QEMU.Alive() {
+		t.Errorf("got %v, %v, QEMU alive: %v", repairs, err, m.QEMU.Alive())
+	}
+	b.wantNothing()
+}
+
+func TestStopOfAGuestThatDoesNotObey(t *testing.T) {
+	for name, f := range map[string]fakeqemu.Behaviour{
+		"ignores the button": {IgnorePowerdown: true},
+		"refuses to quit":    {IgnorePowerdown: true, RefuseOn: "quit"},
+		"drops the line":     {LeaveOn: "system_powerdown", IgnorePowerdown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, true)
+			m := b.launch(b.fakeSpec(f), Detached())
+			if err := b.Stop(t.Context(), "web", 50*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			if m.QEMU.Alive() || b.state("web") != Stopped {
+				t.Errorf("QEMU alive: %v, state %s", m.QEMU.Alive(), b.state("web"))
+			}
+			if err := b.Stop(t.Context(), "web", 0); err != nil {
+				t.Errorf("second stop: %v", err)
+			}
+		})
+	}
+}
+
+// TestInterruptedStopLeavesItRunning ends the context while the guest takes its
+// time.
+func TestInterruptedStopLeavesItRunning(t *testing.T) {
+	b := newBench(t, true)
+	m := b.launch(b.fakeSpec(fakeqemu.Behaviour{IgnorePowerdown: true}), Detached())
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := b.Stop(ctx, "web", time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the end of the context", err)
+	}
+	if !m.QEMU.Alive() || b.state("web") != Running {
+		t.Errorf("QEMU alive: %v, state %s, want it running", m.QEMU.Alive(), b.state("web"))
+	}
+}
+
+func TestUnresponsiveQEMU(t *testing.T) {
+	b := newBench(t, true)
+	m := b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
+	if err := m.QEMU.Signal(19); err != nil { // SIGSTOP
+		t.Fatal(err)
+	}
+	if s := b.state("web"); s != Unresponsive {
+		t.Errorf("got %s, want unresponsive", s)
+	}
+	if err := b.Kill(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.state("web"); s != Stopped {
+		t.Errorf("after kill: %s, want stopped", s)
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	b := newBench(t, true)
+	b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
+	for _, c := range []struct {
+		verb func(context.Context, string) error
+		want State
+	}{{b.Pause, Paused}, {b.Pause, Paused}, {b.Resume, Running}} {
+		if err := c.verb(t.Context(), "web"); err != nil || b.state("web") != c.want {
+			t.Errorf("got %s, %v, want %s", b.state("web"), err, c.want)
+		}
+	}
+}
+
+func TestGuestThatDiesWhileBooting(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	b := newBench(t, true)
+	_, err := b.Launch(t.Context(), b.fakeSpec(fakeqemu.Behaviour{Console: "Kernel panic - not syncing", PanicAtBoot: true}))
+	boot, ok := errors.AsType[*BootError](err)
+	if !ok || boot.Phase != "boot" || !slices.Contains(boot.Tail, "Kernel panic - not syncing") {
+		t.Fatalf("got %v, want a BootError with the console's end", err)
+	}
+	if s := b.state("web"); !s.down() {
+		t.Errorf("the machine is %s, want it down and kept", s)
+	}
+}
+
+func TestGuestThatIsNotReadyInTime(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{Console: "waiting for godot"})
+	spec.ReadyTimeout = configs.Duration(700 * time.Millisecond)
+	_, err := b.Launch(t.Context(), spec)
+	late, ok := errors.AsType[*ReadyError](err)
+	if !ok || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(late.Missing, "waiting for godot") {
+		t.Fatalf("got %v, want a ReadyError with the console's last line", err)
+	}
+	if s := b.state("web"); s != Running {
+		t.Errorf("the machine is %s, want it to run on", s)
+	}
+}
+
+func TestVerbsOnTheWrongMachine(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	b.launch(spec, Detached())
+	ctx := t.Context()
+	phase := func(err error) bool { _, ok := errors.AsType[*PhaseError](err); return ok }
+	if _, err := b.Launch(ctx, spec); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("launch again: %v, want fs.ErrExist", err)
+	}
+	if _, err := b.Start(ctx, "web"); !phase(err) {
+		t.Errorf("start of a running one: %v, want a PhaseError", err)
+	}
+	if err := b.Remove(ctx, "web", false); !phase(err) {
+		t.Errorf("remove of a running one: %v, want a PhaseError", err)
+	}
+	for verb, err := range map[string]error{
+		"stop": b.Stop(ctx, "nobody", 0), "kill": b.Kill(ctx, "nobody"), "remove": b.Remove(ctx, "nobody", true),
+		"down": b.Down(ctx, "nobody", 0), "wait": b.Wait(ctx, "nobody", ForReady), "pause": b.Pause(ctx, "nobody"),
+	} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s of nobody: %v, want fs.ErrNotExist", verb, err)
+		}
+	}
+	if err := b.Stop(ctx, "../web", 0); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("stop of a path: %v, want it refused as a name", err)
+	}
+	if err := b.Stop(ctx, "web", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.QMP(ctx, "web"); !phase(err) {
+		t.Errorf("QMP of a stopped one: %v, want a PhaseError", err)
+	}
+	if err := b.Wait(ctx, "web", ForStopped); err != nil {
+		t.Errorf("wait for stopped: %v", err)
+	}
+	if err := b.Wait(ctx, "web", ForReady); !phase(err) {
+		t.Errorf("wait for ready of a stopped one: %v, want a PhaseError", err)
+	}
+}
+
+// TestNamespaceGoesWithItsLastMachine lets two machines live in a namespace
+// that the first one made.
+func TestNamespaceGoesWithItsLastMachine(t *testing.T) {
+	b := newBench(t, true)
+	first := b.fakeSpec(fakeqemu.Behaviour{})
+	second := first
+	second.Name, second.CID, second.Vsock = "db", 43, ""
+	b.launch(first, Detached())
+	b.launch(second, Detached())
+	if err := b.Down(t.Context(), "web", 0); err != nil {
+		t.Fatal(err)
+	}
+	if ns, _, err := b.Namespace(t.Context(), "db"); err != nil {
+		t.Errorf("the namespace of the second is gone: %v", err)
+	} else {
+		ns.Close()
+	}
+	if err := b.Down(t.Context(), "db", 0); err != nil {
+		t.Fatal(err)
+	}
+	b.wantNothing()
+}
+
+func TestRunReturnsQEMUsExit(t *testing.T) {
+	b := newBench(t, true)
+	exit, err := b.Run(t.Context(), b.fakeSpec(fakeqemu.Behaviour{Exit: 7}), func(ctx context.Context, m store.Machine) error {
+		c, err := b.QMP(ctx, m.Name)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.Quit(ctx)
+	})
+	if exit != 7 || err != nil {
+		t.Errorf("got %d, %v, want QEMU's exit status 7", exit, err)
+	}
+	b.wantNothing()
+}
