@@ -88,17 +88,12 @@ func startQEMU(t *testing.T, ns *netns.NS, cid vsock.CID, fd *os.File) *exec.Cmd
 		device += ",vhostfd=3"
 	}
 	cmd.Args = append(cmd.Args, "-device", device)
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := ns.Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	// Devices are made before the monitor answers.
-	deadline(t, "QEMU's monitor: "+out.String(), func() bool {
-		greeting, err := greet(qmp)
-		return err == nil && strings.Contains(greeting, "QMP")
-	})
+	deadline(t, "QEMU", func() bool { return answers(qmp) == nil })
 	return cmd
 }
 
@@ -330,8 +325,7 @@ func TestNoDeviceIsNoConflict(t *testing.T) {
 	}
 }
 
-// BenchmarkLeaseHold measures one lease with its claim and its release: three
-// transactions would be two too many.
+// BenchmarkLeaseHold measures one lease with its claim, and its release.
 func BenchmarkLeaseHold(b *testing.B) {
 	usable(b)
 	a := New(store.New(b.TempDir()))

@@ -2,8 +2,11 @@ package cidalloc
 
 import (
 	"bufio"
+	"errors"
+	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,17 +27,27 @@ func deadline(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// greet returns the first line of a QMP socket.
-func greet(path string) (string, error) {
+// answers asks the QEMU behind a QMP socket for its status. The greeting tells
+// nothing: a thread of its own says it before there are devices.
+func answers(path string) error {
 	c, err := net.Dial("unix", path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer c.Close()
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return "", err
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
 	}
-	return bufio.NewReader(c).ReadString('\n')
+	if _, err := c.Write([]byte(`{"execute":"qmp_capabilities"}{"execute":"query-status"}`)); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(c)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), `"prelaunch"`) {
+			return nil
+		}
+	}
+	return errors.Join(lines.Err(), io.ErrUnexpectedEOF)
 }
 
 func openFiles(t *testing.T) int {
