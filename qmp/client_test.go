@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -64,10 +65,14 @@ func (s script) play(t *testing.T) net.Conn {
 func (s script) open(t *testing.T) *qmp.Client {
 	t.Helper()
 	whole := script{"greeting": hello, "qmp_capabilities": `{"return": {}, "id": %d}` + "\r\n"}
-	for name, line := range s {
-		whole[name] = line
-	}
-	c, err := qmp.New(t.Context(), whole.play(t))
+	maps.Copy(whole, s)
+	return client(t, whole.play(t))
+}
+
+// client returns a client at the other end of conn.
+func client(t *testing.T, conn net.Conn) *qmp.Client {
+	t.Helper()
+	c, err := qmp.New(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,11 +164,29 @@ func TestSecondReplyIsDropped(t *testing.T) {
 	}
 }
 
-// TestReplyBeforeTheEnd lets the peer go as soon as it has replied: a reply that
-// came counts, whatever the client notices first.
+// A slowWriter does something more before it returns from a write.
+type slowWriter struct {
+	net.Conn
+	more func()
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	w.more()
+	return n, err
+}
+
+// TestReplyBeforeTheEnd lets the peer reply and go before the caller is back
+// from its write: a reply that came counts, whatever the caller looks at first.
 func TestReplyBeforeTheEnd(t *testing.T) {
-	for range 200 {
-		c := script{"": `{"return": {"status": "shutdown"}, "id": %d}` + "\r\n"}.open(t)
+	for range 20 {
+		conn := &slowWriter{more: func() {}, Conn: script{
+			"greeting":         hello,
+			"qmp_capabilities": `{"return": {}, "id": %d}` + "\r\n",
+			"":                 `{"return": {"status": "shutdown"}, "id": %d}` + "\r\n",
+		}.play(t)}
+		c := client(t, conn)
+		conn.more = func() { <-c.Done() }
 		if s, err := c.Status(t.Context()); err != nil || s.Status != "shutdown" {
 			t.Fatalf("got %+v, %v, want shutdown", s, err)
 		}

@@ -1,15 +1,44 @@
 package qmptest
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/vmlaunch/vmlaunch/qmp"
 )
+
+// handshake talks to the peer by hand, without a client.
+func handshake(t *testing.T, p *Peer) {
+	conn, err := net.Dial("unix", p.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewScanner(conn)
+	for _, c := range []struct{ say, want string }{
+		{"", `"QMP"`},
+		{`{"execute": "query-status", "id": 1}`, qmp.CommandNotFound},
+		{`{"execute": "qmp_capabilities"}`, `"return"`},
+		{`{"execute": "query-status"}{"execute": "qmp_capabilities"}`, `"prelaunch"`}, // needs nothing between
+		{"", qmp.CommandNotFound},
+	} {
+		if _, err := conn.Write([]byte(c.say)); err != nil {
+			t.Fatal(err)
+		}
+		if !in.Scan() {
+			t.Fatalf("no answer to %s: %v", c.say, in.Err())
+		}
+		if got := in.Text(); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %s, want %s in it", c.say, got, c.want)
+		}
+	}
+}
 
 func greeting(t *testing.T, p *Peer) {
 	c := dial(t, p.Path)

@@ -81,9 +81,10 @@ func leak(t *testing.T, p *Peer) {
 		}
 		c.Close()
 	}
-	stacks := make([]byte, 1<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	if bytes.Contains(stacks, []byte("qmp.(*Client)")) {
-		t.Errorf("goroutines of closed clients live on:\n%s", stacks)
-	}
+	// Close waits until they have done all; to be gone takes them a moment more.
+	eventually(t, "no goroutine of a closed client lives", func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return !bytes.Contains(stacks, []byte("qmp.(*Client)"))
+	})
 }

@@ -13,6 +13,7 @@ func Run(t *testing.T, start Start) {
 		name string
 		test func(*testing.T, *Peer)
 	}{
+		{"HandshakeComesFirst", handshake},
 		{"Greeting", greeting},
 		{"RunState", runState},
 		{"RefusalKeepsItsClass", refusal},
