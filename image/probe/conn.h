@@ -39,6 +39,7 @@ struct conn {
 	bool peer_no_send;    /* the peer has said that it sends no more, */
 	bool peer_no_receive; /* … receives no more */
 	bool finish;          /* the service wants the end once everything is out, and before the deadline */
+	bool end_sending;     /* the service will say nothing after what it offers now, but still listens */
 	bool starved;         /* something to send, no credit, and the peer was asked for it */
 
 	bool timed;        /* deadline counts */

@@ -137,6 +137,18 @@ static bool all_said(struct conn *c)
 	return c->peer_no_send && !(c->service->busy && c->service->busy(c));
 }
 
+/* Says that nothing more will come, if the service wants that said and everything before it is out. */
+static bool send_end(struct conn *c)
+{
+	struct span parts[2];
+
+	if (!c->end_sending || c->service->offer(c, 1, parts) > 0)
+		return false;
+	c->end_sending = false;
+	send(c, PACKET_SHUTDOWN, PACKET_NO_SEND, 0);
+	return true;
+}
+
 /* One packet for c, if it has one to send. */
 static bool turn(struct conn *c)
 {
@@ -149,7 +161,7 @@ static bool turn(struct conn *c)
 	if (send_data(c))
 		return true;
 	if (!all_said(c))
-		return false;
+		return send_end(c);
 	send(c, PACKET_SHUTDOWN, PACKET_NO_RECEIVE | PACKET_NO_SEND, 0);
 	c->state = CONN_CLOSING;
 	conn_deadline(c, CLOSE_TIMEOUT_MS);
@@ -214,6 +226,12 @@ void vsock_abort(struct conn *c, int error)
 {
 	reset_later(c->peer_cid, c->peer_port, c->local_port, PACKET_STREAM);
 	over(c, error);
+}
+
+void vsock_end_sending(struct conn *c)
+{
+	c->end_sending = true;
+	conn_wake(c);
 }
 
 void vsock_finish(struct conn *c)

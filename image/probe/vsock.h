@@ -41,6 +41,8 @@ void vsock_transport_reset(uint32_t cid);
 struct conn *vsock_connect(uint32_t cid, uint32_t port, const struct service *service);
 /* n received bytes have been dealt with: their room in the window is free again. */
 void vsock_forward(struct conn *c, uint32_t n);
+/* Tells the peer, once everything offered is out, that nothing more will come; the peer may still talk. */
+void vsock_end_sending(struct conn *c);
 /* Ends the connection in good order once everything offered is out. */
 void vsock_finish(struct conn *c);
 /* Ends it at once with a reset; service->closed is called with error. */

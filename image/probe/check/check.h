@@ -37,6 +37,7 @@
 	X(dial_reports_errors) \
 	X(dial_dies_with_its_asker) \
 	X(ready_is_repeated_until_taken) \
+	X(ready_without_an_answer_is_said_three_times) \
 	X(ready_address_is_read) \
 	X(numbers_and_words) \
 	X(noise_does_no_harm) \

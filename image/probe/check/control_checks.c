@@ -324,12 +324,66 @@ void ready_is_repeated_until_taken(void)
 	peer_op(PACKET_RESPONSE, 5000, FIRST + 2);
 	const struct sent *s = CHECK_SENT(PACKET_DATA, FIRST + 2, 5000);
 	CHECK(s->p.len == 8 && memcmp(s->payload, "READY=1\n", 8) == 0);
-	CHECK_SENT(PACKET_SHUTDOWN, FIRST + 2, 5000);
+	CHECK(CHECK_SENT(PACKET_SHUTDOWN, FIRST + 2, 5000)->p.flags == PACKET_NO_SEND);
+	CHECK(!notify_done());
+	peer_data(5000, FIRST + 2, "\n", 1);
 	CHECK(notify_done());
-	peer_op(PACKET_RESET, 5000, FIRST + 2);
-	peer_pass_time(10000);
+	struct packet p = peer_packet(PACKET_SHUTDOWN, 5000, FIRST + 2);
+	p.flags = PACKET_NO_RECEIVE | PACKET_NO_SEND;
+	peer_deliver(p, 0);
+	CHECK_SENT(PACKET_RESET, FIRST + 2, 5000);
+	peer_pass_time(20000);
 	CHECK_QUIET();
 	CHECK(conn_count() == 0);
+}
+
+/* Accepts try n of the guest and ends the connection without an answer. */
+static void take_without_answer(uint32_t n)
+{
+	struct packet p = peer_packet(PACKET_SHUTDOWN, 5000, FIRST + n);
+	p.flags = PACKET_NO_RECEIVE | PACKET_NO_SEND;
+
+	peer_pass_time(1000);
+	CHECK_SENT(PACKET_REQUEST, FIRST + n, 5000);
+	peer_op(PACKET_RESPONSE, 5000, FIRST + n);
+	CHECK_SENT(PACKET_DATA, FIRST + n, 5000);
+	CHECK_SENT(PACKET_SHUTDOWN, FIRST + n, 5000);
+	CHECK(!notify_done());
+	peer_deliver(p, 0);
+	CHECK_SENT(PACKET_RESET, FIRST + n, 5000);
+}
+
+void ready_without_an_answer_is_said_three_times(void)
+{
+	struct identity who = {.name = "web", .notify = true, .notify_cid = 2, .notify_port = 5000};
+
+	notify_start(&who);
+	take_without_answer(0);
+	take_without_answer(1);
+	CHECK(notify_waiting());
+	take_without_answer(2);
+	CHECK(notify_done());
+
+	/* A listener that accepts and then does nothing, or resets, has not taken it. */
+	peer_start();
+	notify_start(&who);
+	for (uint32_t n = 0; n < 5; n++) {
+		peer_pass_time(1000);
+		CHECK_SENT(PACKET_REQUEST, FIRST + n, 5000);
+		peer_op(PACKET_RESPONSE, 5000, FIRST + n);
+		CHECK(peer_waiting() == 2);
+		peer_take();
+		peer_take();
+		if (n % 2) {
+			peer_op(PACKET_RESET, 5000, FIRST + n);
+		} else {
+			peer_pass_time(9950);
+			CHECK_QUIET();
+			peer_pass_time(50);
+			CHECK_SENT(PACKET_RESET, FIRST + n, 5000);
+		}
+		CHECK(notify_waiting());
+	}
 }
 
 void ready_address_is_read(void)
