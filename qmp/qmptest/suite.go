@@ -1,7 +1,7 @@
 // Package qmptest is the suite that says what package qmp and a QEMU have to do
 // for each other. It runs against the fake QEMU everywhere and against a real
-// one where there is one, so the fake can't drift from what it stands for. Each
-// case is a fault of go-qemu's own transport; docs/adr has the list.
+// one where there is one, so the fake can't drift from what it stands for. Most
+// cases are faults that were measured in go-qemu's own transport.
 package qmptest
 
 import "testing"
