@@ -20,11 +20,14 @@ type LockedError struct {
 }
 
 func (e *LockedError) Error() string {
-	text := fmt.Sprintf("no way left to a global namespace: child_ns_mode here is locked to local, which nobody can take back, and none of %d other namespaces is global with global children", e.Tried)
-	if e.Denied > 0 {
-		return fmt.Sprintf("%s; %d may not be entered (try: as root)", text, e.Denied)
+	const text = "no way left to a global namespace: the children of this one are local for good, as somebody locked its child_ns_mode"
+	switch {
+	case e.Denied > 0:
+		return fmt.Sprintf("%s, and %d others may not be entered (try: as root)", text, e.Denied)
+	case e.Tried > 0:
+		return fmt.Sprintf("%s, and so are those of all %d others (only a reboot helps)", text, e.Tried)
 	}
-	return text + " (only a reboot helps)"
+	return text + ", and there is no other (only a reboot helps)"
 }
 
 // Is reports whether target is one of the two errors told at LockedError.

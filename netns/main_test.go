@@ -2,11 +2,13 @@ package netns_test
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,8 +27,12 @@ func TestMain(m *testing.M) {
 	if part := os.Getenv(role); part != "" {
 		os.Exit(play(strings.Fields(part)))
 	}
-	fds, names := descriptors(), pinned()
+	fds, names, routines := descriptors(), pinned(), runtime.NumGoroutine()
 	code := m.Run()
+	if left := goroutinesOver(routines); left > 0 {
+		fmt.Fprintf(os.Stderr, "leaked %d goroutines\n", left)
+		code = 1
+	}
 	for _, leak := range []struct {
 		what          string
 		before, after []string
@@ -57,6 +63,20 @@ func descriptors() []string {
 		open = append(open, filepath.Base(link)+" "+target)
 	}
 	return open
+}
+
+// goroutinesOver returns how many goroutines there are more than want, once
+// those that are about to end have had the time to. A fuzzing run keeps one for
+// its signals.
+func goroutinesOver(want int) int {
+	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
+		return 0
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if over := runtime.NumGoroutine() - want; over <= 0 || time.Now().After(end) {
+			return over
+		}
+	}
 }
 
 // pinned lists the files of /run/netns, whatever they are.

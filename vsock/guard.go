@@ -23,7 +23,8 @@ var ErrInUse = errors.New("already in use")
 // A Guard is an open /dev/vhost-vsock that holds one CID, in the network
 // namespace whose thread called [Hold]. The CID stays held as long as any copy
 // of the descriptor is open: QEMU inherits one and goes on holding it. Close
-// frees this process's copy.
+// frees this process's copy, and so does the garbage collector when a Guard is
+// forgotten: keep it for as long as the CID is wanted.
 //
 // Its methods may be called from any goroutine.
 type Guard struct {

@@ -1,12 +1,15 @@
 package vsock_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
@@ -19,8 +22,12 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(childCID); text != "" {
 		os.Exit(holdUntilEOF(text))
 	}
-	before := descriptors()
+	before, routines := descriptors(), runtime.NumGoroutine()
 	code := m.Run()
+	if left := goroutinesOver(routines); left > 0 {
+		fmt.Fprintf(os.Stderr, "leaked %d goroutines\n", left)
+		code = 1
+	}
 	for _, d := range descriptors() {
 		if !slices.Contains(before, d) {
 			fmt.Fprintf(os.Stderr, "leaked descriptor: %s\n", d)
@@ -42,6 +49,20 @@ func descriptors() []string {
 		open = append(open, filepath.Base(link)+" "+target)
 	}
 	return open
+}
+
+// goroutinesOver returns how many goroutines there are more than want, once
+// those that are about to end have had the time to. A fuzzing run keeps one for
+// its signals.
+func goroutinesOver(want int) int {
+	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
+		return 0
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if over := runtime.NumGoroutine() - want; over <= 0 || time.Now().After(end) {
+			return over
+		}
+	}
 }
 
 func holdUntilEOF(text string) int {
