@@ -190,7 +190,7 @@ func (p *Probe) Do(ctx context.Context, line string) (string, error) {
 	return answer, nil
 }
 
-// exchange writes what is to be written and reads one line.
+// exchange writes out, if that is not empty, and reads one line.
 func (p *Probe) exchange(ctx context.Context, out string) (string, error) {
 	stop := context.AfterFunc(ctx, func() { _ = p.conn.Close() }) // ends both waits
 	line, err := p.writeAndRead(out)
@@ -204,8 +204,10 @@ func (p *Probe) exchange(ctx context.Context, out string) (string, error) {
 }
 
 func (p *Probe) writeAndRead(out string) (string, error) {
-	if _, err := io.WriteString(p.conn, out); err != nil {
-		return "", err
+	if out != "" {
+		if _, err := io.WriteString(p.conn, out); err != nil {
+			return "", err
+		}
 	}
 	line, err := p.lines.ReadSlice('\n')
 	switch {
