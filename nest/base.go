@@ -22,7 +22,7 @@ func loaded() []string {
 }
 
 // loadable are the modules that modprobe finds in the nest, where the kernel
-// has them.
+// has them. Its modprobe is busybox's.
 func loadable() []string {
 	return []string{
 		"vsock_diag", "vsockmon", "vmw_vsock_virtio_transport", "tun", "tap", "vhost_net", "veth",
