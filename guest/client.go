@@ -19,6 +19,7 @@ const user = "root"
 // many programs may run over one connection.
 type Client struct {
 	conn  ssh.Conn
+	dead  chan struct{}  // closed when the connection has ended
 	parts sync.WaitGroup // what the library wants drained
 }
 
@@ -45,7 +46,11 @@ func NewClient(ctx context.Context, conn net.Conn, privateKey []byte, hostKey ss
 	if err != nil {
 		return nil, fmt.Errorf("ssh handshake: %w", handshakeError(err))
 	}
-	c := &Client{conn: sc}
+	c := &Client{conn: sc, dead: make(chan struct{})}
+	c.parts.Go(func() {
+		_ = sc.Wait() // whoever uses the connection hears of its end himself
+		close(c.dead)
+	})
 	c.parts.Go(func() { ssh.DiscardRequests(requests) })
 	c.parts.Go(func() {
 		for offered := range channels {
@@ -77,6 +82,35 @@ func handshakeError(err error) error {
 		return fmt.Errorf("%w: the guest does not know this machine's key", fs.ErrPermission)
 	}
 	return identity(err)
+}
+
+// open opens a session channel, or fails with [ErrGone].
+//
+// The library's OpenChannel never returns if it begins while the connection
+// ends: its error of writing is kept for the next who writes, and its answer
+// waited for on a channel that nobody knows any more (golang.org/x/crypto v0.58,
+// ssh/handshake.go, writePacket). In that case, which takes bad luck, the
+// goroutine here is left to it.
+func (c *Client) open() (ssh.Channel, <-chan *ssh.Request, error) {
+	type answer struct {
+		ch       ssh.Channel
+		requests <-chan *ssh.Request
+		err      error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		ch, requests, err := c.conn.OpenChannel("session", nil)
+		answered <- answer{ch, requests, err}
+	}()
+	select {
+	case a := <-answered:
+		if a.err != nil {
+			return nil, nil, fmt.Errorf("open session: %w", gone(a.err))
+		}
+		return a.ch, a.requests, nil
+	case <-c.dead:
+		return nil, nil, fmt.Errorf("open session: %w", ErrGone)
+	}
 }
 
 // Close closes the connection. Programs that still run over it are hung up by

@@ -39,6 +39,9 @@ func (c *Client) Run(ctx context.Context, cmd Command) (exit int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if ctx.Err() != nil {
+		return 0, fmt.Errorf("run in guest: %w", context.Cause(ctx))
+	}
 	r := &run{cmd: cmd, opened: make(chan struct{}), over: make(chan struct{})}
 	parted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -84,9 +87,9 @@ func (r *run) part(c *Client) {
 
 // through runs the program from the opening of its channel to the end of it.
 func (r *run) through(c *Client, line string) (int, error) {
-	ch, requests, err := c.conn.OpenChannel("session", nil)
+	ch, requests, err := c.open()
 	if err != nil {
-		return 0, fmt.Errorf("open session: %w", gone(err))
+		return 0, err
 	}
 	r.ch = ch
 	close(r.opened)
