@@ -42,6 +42,8 @@ static void read_identity(void)
 {
 	char address[24];
 
+	/* What will hold connections' bytes is free for now. */
+	fwcfg_start(buffers_memory, BUFFERS_MEMORY);
 	if (!fwcfg_text("opt/vmlaunch/name", identity.name, sizeof identity.name))
 		__builtin_memcpy(identity.name, "probe", sizeof "probe");
 	fwcfg_text("opt/vmlaunch/token", identity.token, sizeof identity.token);

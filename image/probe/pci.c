@@ -10,6 +10,8 @@
 #define WINDOW 0xe0000000u
 #define WINDOW_STEP 0x100000u
 
+#define NO_FUNCTION 0xffffffffu
+
 #define BAR_IO 1u
 #define BAR_TYPE 6u
 #define BAR_64BIT 4u
@@ -34,10 +36,13 @@ void pci_write(pci_function f, uint8_t reg, uint32_t value)
 bool pci_find(uint32_t id, pci_function *f)
 {
 	for (unsigned n = 0; n < 256; n++) {
-		if (pci_read((pci_function)n, 0) == id) {
+		uint32_t have = pci_read((pci_function)n, 0);
+		if (have == id) {
 			*f = (pci_function)n;
 			return true;
 		}
+		if (have == NO_FUNCTION && n % 8 == 0)
+			n += 7; /* without a function 0 there is none */
 	}
 	return false;
 }
