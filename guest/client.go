@@ -35,9 +35,14 @@ func NewClient(ctx context.Context, conn net.Conn, privateKey []byte, hostKey ss
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("client key: %w", err), conn.Close())
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends the handshake
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(late)
+		_ = conn.Close() // ends the handshake
+	})
 	sc, channels, requests, err := ssh.NewClientConn(conn, "", clientConfig(key, hostKey))
-	if !stop() && ctx.Err() != nil {
+	if !stop() {
+		<-late
 		if err == nil {
 			_ = sc.Close()
 		}

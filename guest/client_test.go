@@ -17,20 +17,35 @@ import (
 )
 
 // checkLeaks fails the test if a goroutine of this package outlives it, those
-// of the tests aside. Close and Run wait for theirs, so there is nothing to
-// wait for here.
+// of the tests aside. Close and Run wait for theirs, but what has done its
+// work may still be on its way out.
 func checkLeaks(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
-			running, _, _ := strings.Cut(stack, "\ncreated by ")
-			if strings.Contains(running, "vmlaunch/guest.") && !strings.Contains(running, "_test.go") {
-				t.Errorf("left running:\n%s", stack)
+		const patience = 1000
+		for range patience {
+			if len(left()) == 0 {
+				return
 			}
+			runtime.Gosched()
+		}
+		for _, stack := range left() {
+			t.Errorf("left running:\n%s", stack)
 		}
 	})
+}
+
+// left returns the stacks of this package's goroutines.
+func left() (stacks []string) {
+	all := make([]byte, 1<<20)
+	all = all[:runtime.Stack(all, true)]
+	for stack := range strings.SplitSeq(string(all), "\n\n") {
+		running, _, _ := strings.Cut(stack, "\ncreated by ")
+		if strings.Contains(running, "vmlaunch/guest.") && !strings.Contains(running, "_test.go") {
+			stacks = append(stacks, stack)
+		}
+	}
+	return stacks
 }
 
 // A valve is a connection that can be frozen: nothing is read from it or

@@ -74,8 +74,16 @@ type run struct {
 
 // part takes leave of a program that nobody waits for any more.
 func (r *run) part(c *Client) {
-	late := time.AfterFunc(partingTime, func() { _ = c.conn.Close() }) // wakes everybody that waits below
-	defer late.Stop()
+	closed := make(chan struct{})
+	late := time.AfterFunc(partingTime, func() {
+		defer close(closed)
+		_ = c.conn.Close() // wakes everybody who waits
+	})
+	defer func() {
+		if !late.Stop() {
+			<-closed
+		}
+	}()
 	select {
 	case <-r.opened:
 		_, _ = r.ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"TERM"}))

@@ -1,4 +1,4 @@
-package guest_test
+package main
 
 import (
 	"bufio"
@@ -26,11 +26,11 @@ import (
 
 const (
 	machineCID = 4242
-	patience   = 8 * time.Minute // an emulator in an emulator, on a busy machine
+	bootTime   = 8 * time.Minute // an emulator in an emulator, on a busy machine
 )
 
-// TestMachine boots the built-in guest on a real vhost-vsock device and does
-// everything with it that this package offers. It is one test because a boot
+// TestMachine boots the agent as PID 1 on a real vhost-vsock device and does
+// everything with it that package guest offers. It is one test because a boot
 // is what takes time.
 func TestMachine(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.QEMU, testenv.VhostVsock, testenv.Light)
@@ -53,17 +53,17 @@ func TestMachine(t *testing.T) {
 	if err := early.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m := bootMachine(t, agentconfig.Config{
+	m := bootMachine(t, writeInitrd(t, agentconfig.Config{
 		Role: agentconfig.Guest, Hostname: "under-test",
 		Listen:  []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
 		HostKey: string(keys.Host), AuthorizedKeys: []string{keys.ClientPub},
 		Notify:   agentconfig.Notify{CID: uint32(vsock.Host), Port: port}.String(),
 		EchoPort: agentconfig.EchoPort,
-	})
+	}), "-device", fmt.Sprintf("vhost-vsock-pci,guest-cid=%d", machineCID))
 	m.waitLine(t, "ssh on vsock:22")
 	t.Logf("%v from the start of QEMU to SSH", time.Since(m.started))
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
 	var statuses []string
 	ready, err := guest.ListenReady(ns, machineCID, port, func(s string) { statuses = append(statuses, s) })
@@ -114,6 +114,33 @@ func TestMachine(t *testing.T) {
 	t.Logf("%v for the power off", time.Since(began))
 	if _, err := c.Run(ctx, guest.Command{Args: []string{"true"}}); !errors.Is(err, guest.ErrGone) {
 		t.Errorf("after the power off: %v, want ErrGone", err)
+	}
+}
+
+// TestFatal boots the agent without what it needs: the reason stands on the
+// console, and the machine is off.
+func TestFatal(t *testing.T) {
+	testenv.Require(t, testenv.QEMU, testenv.Light)
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	for reason, config := range map[string]string{
+		agentconfig.Path:         "", // no file
+		`role "x"`:               `{"role":"x","listen":["vsock:22"],"hostKey":"x","authorizedKeys":["x"]}`,
+		"ssh host key":           `{"role":"guest","listen":["vsock:22"],"hostKey":"x","authorizedKeys":["x"]}`,
+		"load module /lib/no.ko": `{"role":"guest","listen":["vsock:22"],"hostKey":"x","authorizedKeys":["x"],"modules":["/lib/no.ko"]}`,
+	} {
+		m := bootMachine(t, writeArchive(t, func(a *image.Archive) error {
+			if config != "" {
+				a.File(agentconfig.Path, 0o600, []byte(config))
+			}
+			return nil
+		}))
+		if line := m.waitLine(t, "vmlaunch-guest: fatal: "); !strings.Contains(line, reason) {
+			t.Errorf("%s: said %q", reason, line)
+		}
+		if err := m.wait(ctx); err != nil {
+			t.Errorf("%s: QEMU: %v", reason, err)
+		}
 	}
 }
 
@@ -189,12 +216,11 @@ type machine struct {
 	err     error         // how, valid once done is closed
 }
 
-func bootMachine(t *testing.T, cfg agentconfig.Config) *machine {
+func bootMachine(t *testing.T, initrd string, more ...string) *machine {
 	t.Helper()
-	cmd := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-machine", "pc", "-m", "64",
+	cmd := exec.Command("qemu-system-x86_64", append(more, "-accel", "tcg", "-cpu", "max", "-machine", "pc", "-m", "64",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", os.Getenv(testenv.LightKernel), "-initrd", writeInitrd(t, cfg), "-append", "console=ttyS0 panic=-1 quiet",
-		"-device", fmt.Sprintf("vhost-vsock-pci,guest-cid=%d", machineCID))
+		"-kernel", os.Getenv(testenv.LightKernel), "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet")...)
 	console, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -219,23 +245,23 @@ func bootMachine(t *testing.T, cfg agentconfig.Config) *machine {
 	return m
 }
 
-// waitLine waits for a line of the console that holds text.
-func (m *machine) waitLine(t *testing.T, text string) {
+// waitLine returns the next line of the console that holds text.
+func (m *machine) waitLine(t *testing.T, text string) string {
 	t.Helper()
-	late := time.After(patience)
+	late := time.After(bootTime)
 	var seen []string
 	for {
 		select {
 		case line, ok := <-m.lines:
 			if strings.Contains(line, text) {
-				return
+				return line
 			}
 			if !ok {
 				t.Fatalf("no %q on the console:\n%s", text, strings.Join(seen, "\n"))
 			}
 			seen = append(seen, line)
 		case <-late:
-			t.Fatalf("no %q on the console after %v:\n%s", text, patience, strings.Join(seen, "\n"))
+			t.Fatalf("no %q on the console after %v:\n%s", text, bootTime, strings.Join(seen, "\n"))
 		}
 	}
 }
@@ -250,8 +276,14 @@ func (m *machine) wait(ctx context.Context) error {
 	}
 }
 
-// writeInitrd writes an initramfs with the agent and a shell.
+// writeInitrd writes an initramfs with the agent, a shell and a configuration.
 func writeInitrd(t *testing.T, cfg agentconfig.Config) string {
+	t.Helper()
+	return writeArchive(t, func(a *image.Archive) error { return a.Config(cfg) })
+}
+
+// writeArchive writes an initramfs with the agent, a shell, and what add adds.
+func writeArchive(t *testing.T, add func(*image.Archive) error) string {
 	t.Helper()
 	agent, err := image.Agent()
 	if err != nil {
@@ -270,7 +302,7 @@ func writeInitrd(t *testing.T, cfg agentconfig.Config) string {
 	a := image.NewArchive(f)
 	a.Base(agent)
 	shell.Add(a)
-	if err := a.Config(cfg); err != nil {
+	if err := add(a); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Close(); err != nil {
