@@ -74,7 +74,7 @@ func Args(p Plan) []string {
 		args = append(args, "-action", "reboot=shutdown")
 	}
 	// The reason of a shutdown goes to the log in no other way: see ending.go.
-	args = append(args, "-trace", "enable="+traceShutdown)
+	args = append(args, "-trace", "enable="+traceShutdown, "-trace", "enable="+traceState)
 	args = append(args,
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", fdQMP),
 		"-mon", "chardev=qmp,mode=control",

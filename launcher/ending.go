@@ -10,9 +10,13 @@ import (
 	"strings"
 )
 
-// traceShutdown is the trace point that tells why a QEMU ends. Nobody may be
-// there to reap it or to hear the event, but everybody can read its log.
-const traceShutdown = "qemu_system_shutdown_request"
+// The trace points that tell why a QEMU ends. Nobody may be there to reap it or
+// to hear the event, but everybody can read its log. A QEMU that was built
+// without logging of trace points takes the options and says nothing.
+const (
+	traceShutdown = "qemu_system_shutdown_request" // with the reason
+	traceState    = "runstate_set"                 // ends in "shutdown" in any orderly end
+)
 
 // An ending is why a QEMU ended, as far as its log tells.
 type ending struct {
@@ -22,6 +26,7 @@ type ending struct {
 
 var (
 	shutdownLine = regexp.MustCompile(traceShutdown + ` reason=(\d+)`)
+	stateLine    = regexp.MustCompile(traceState + ` .*\(shutdown\)`)
 	signalLine   = regexp.MustCompile(`terminating on (signal \d+ from pid \d+[^\n]*)`)
 )
 
@@ -32,6 +37,10 @@ func readEnding(log []byte) ending {
 		return ending{asked: true, cause: "QEMU was ended by " + string(m[1])}
 	}
 	m := last(shutdownLine.FindAllSubmatch(log, -1))
+	if m == nil && stateLine.Match(log) {
+		// The one way to end in order without a request: -action reboot=shutdown.
+		return shutdownCause(7)
+	}
 	if m == nil {
 		return ending{}
 	}
@@ -88,11 +97,27 @@ func readTail(path string) []byte {
 func tail(log []byte, n int) []string {
 	var lines []string
 	for _, l := range bytes.Split(log, []byte("\n")) {
-		if s := line(l); s != "" && !strings.Contains(s, traceShutdown) {
+		if s := line(l); s != "" && !strings.Contains(s, traceShutdown) && !strings.Contains(s, traceState) {
 			lines = append(lines, s)
 		}
 	}
 	return lines[max(0, len(lines)-n):]
+}
+
+// kernelPanic is what Linux says first when it panics; the lines after it are
+// about where.
+const kernelPanic = "Kernel panic"
+
+// bootTail returns the n lines of a console's log that tell most of a guest that
+// died: those from its panic on, or the last ones.
+func bootTail(log []byte, n int) []string {
+	all := tail(log, len(log))
+	for i, l := range all {
+		if strings.Contains(l, kernelPanic) {
+			return all[i:min(len(all), i+n)]
+		}
+	}
+	return all[max(0, len(all)-n):]
 }
 
 var escapeSequence = regexp.MustCompile(`\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-_])`)

@@ -1,12 +1,17 @@
 package launcher
 
 import (
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/vmlaunch/vmlaunch/internal/testenv"
 )
 
 func TestReadEnding(t *testing.T) {
@@ -19,6 +24,9 @@ func TestReadEnding(t *testing.T) {
 		{"quit", "qemu_system_shutdown_request reason=2\n", ending{true, "QEMU was told to quit"}},
 		{"power off", "12@17.5:qemu_system_shutdown_request reason=6\n", ending{true, "the guest powered off"}},
 		{"restart", "qemu_system_shutdown_request reason=7\n", ending{false, "the guest restarted (a kernel that panics does)"}},
+		{"restart that ends it", "runstate_set current_run_state 9 (running) new_state 11 (shutdown)\n",
+			ending{false, "the guest restarted (a kernel that panics does)"}},
+		{"killed while it ran", "runstate_set current_run_state 6 (prelaunch) new_state 9 (running)\n", ending{}},
 		{"panic", "qemu_system_shutdown_request reason=8\n", ending{false, "the guest panicked"}},
 		{"the last counts", "qemu_system_shutdown_request reason=7\nqemu_system_shutdown_request reason=6\n",
 			ending{true, "the guest powered off"}},
@@ -43,6 +51,35 @@ func TestTail(t *testing.T) {
 	}
 	if got := tail(nil, 3); len(got) != 0 {
 		t.Errorf("of nothing: got %q", got)
+	}
+}
+
+func TestBootTailBeginsWithThePanic(t *testing.T) {
+	log := []byte("a\nKernel panic - not syncing: no init\nb\nc\nd\n")
+	if d := cmp.Diff([]string{"Kernel panic - not syncing: no init", "b"}, bootTail(log, 2)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"c", "d"}, bootTail([]byte("a\nb\nc\nd\n"), 2)); d != "" {
+		t.Errorf("without a panic (-want +got):\n%s", d)
+	}
+}
+
+// TestRealQEMUTellsItsEnding lets a guest restart where that ends QEMU.
+func TestRealQEMUTellsItsEnding(t *testing.T) {
+	testenv.Require(t, testenv.QEMU)
+	rom := make([]byte, 64<<10)
+	// lidt of an empty table, int3: a triple fault, which is a reset.
+	copy(rom[len(rom)-16:], []byte{0x2e, 0x0f, 0x01, 0x1e, 0x00, 0x00, 0xcc})
+	path := filepath.Join(t.TempDir(), "rom")
+	if err := os.WriteFile(path, rom, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	log, err := exec.CommandContext(ctx, "qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "2", "-bios", path,
+		"-action", "reboot=shutdown", "-trace", "enable="+traceShutdown, "-trace", "enable="+traceState).CombinedOutput()
+	if want := shutdownCause(7); err != nil || readEnding(log) != want {
+		t.Errorf("got %+v, %v, want %+v; the log: %s", readEnding(log), err, want, log)
 	}
 }
 

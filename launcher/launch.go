@@ -86,7 +86,7 @@ func (l *Launcher) Start(ctx context.Context, name string, opts ...Option) (stor
 	if m, err = l.record(ctx, name); err != nil { // somebody may have been quicker
 		return store.Machine{}, err
 	}
-	if v := l.look(ctx, m, true); !v.State.down() {
+	if v := l.look(ctx, m, false); !v.State.down() { // the lock is ours
 		return store.Machine{}, &PhaseError{Name: name, Have: v.State, Want: "stopped or failed"}
 	}
 	if m.QEMU.Boot != "" {

@@ -91,7 +91,7 @@ func (l *Launcher) bootFailed(m store.Machine) error {
 	if e.Cause == "" {
 		e.Cause = "QEMU ended without a word: it was killed, or it crashed"
 	}
-	e.Log, e.Tail = f.consoleLog(), tail(readTail(f.consoleLog()), 10)
+	e.Log, e.Tail = f.consoleLog(), bootTail(readTail(f.consoleLog()), 10)
 	if len(e.Tail) == 0 {
 		e.Log, e.Tail = f.qemuLog(), tail(readTail(f.qemuLog()), 10)
 	}
