@@ -94,7 +94,9 @@ func (c Config) Write(w io.Writer) error {
 // presence; the SSH server parses them.
 func (c Config) Validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("agent configuration: "+format, args...)) }
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("agent configuration: "+format, args...))
+	}
 	if c.Role != Guest && c.Role != Nest {
 		bad("role %q: want %q or %q", c.Role, Guest, Nest)
 	}
