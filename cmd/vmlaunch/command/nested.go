@@ -3,6 +3,9 @@ package command
 import (
 	"context"
 	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/vmlaunch/vmlaunch/guest"
 )
@@ -16,17 +19,40 @@ func (a *app) insideNest() bool { return a.host.Getenv(insideNestEnv) != "" }
 
 // runNested does this command in the nest, with the same words. Its exit code
 // becomes ours.
-func (a *app) runNested(ctx context.Context) error {
+func (a *app) runNested(cmd *cobra.Command, args []string) error {
+	words := 0
+	if flagsEndAtName(cmd) {
+		words = len(args)
+	}
 	_, in := terminal(a.host.In)
 	_, out := terminal(a.host.Out)
-	exit, err := a.inNest(ctx, guest.Command{
-		Args: append([]string{"vmlaunch"}, a.args...),
+	exit, err := a.inNest(cmd.Context(), guest.Command{
+		Args: append([]string{"vmlaunch"}, withoutRoot(a.args, words)...),
 		TTY:  in && out,
 	})
 	if err == nil && exit != 0 {
 		return exitStatus(exit)
 	}
 	return err
+}
+
+// withoutRoot returns args without --root DIR: it says where this host keeps the
+// nest, and the nest has folders of its own. The last words are not looked at,
+// nor is what follows a --: they belong to the command that is to be run.
+func withoutRoot(args []string, words int) []string {
+	ours := len(args) - words
+	var kept []string
+	for i := 0; i < ours; i++ {
+		switch {
+		case args[i] == "--":
+			return append(kept, args[i:]...)
+		case args[i] == "--root":
+			i++
+		case !strings.HasPrefix(args[i], "--root="):
+			kept = append(kept, args[i])
+		}
+	}
+	return append(kept, args[ours:]...)
 }
 
 // inNest brings the nest up and runs c in it, connected to our streams.
