@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,14 +31,14 @@ exit code passed through. Exit code 125 means that it could not be run. Flags
 end at NAME: what follows belongs to the command.
 
 A probe machine has no programs: the words are one line of its control protocol,
-and its answer is printed.`,
+and its answer is printed; exit code 1 if that is ERR.`,
 		Args:              nameAndCommand,
 		ValidArgsFunction: a.machineNames(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return passThrough(o.run(cmd.Context(), a, args[0], behindName(args)))
 		},
 	}
-	cmd.Flags().SetInterspersed(false)
+	endFlagsAtName(cmd)
 	cmd.Flags().BoolVarP(&o.tty, "tty", "t", false, "give the command a terminal")
 	cmd.Flags().StringArrayVarP(&o.env, "env", "e", nil, "set `NAME=VALUE` for it; may be repeated")
 	cmd.Flags().StringVarP(&o.dir, "workdir", "w", "", "run it in `DIR`")
@@ -54,7 +55,7 @@ func (o *execOptions) run(ctx context.Context, a *app, name string, words []stri
 		return 0, err
 	}
 	if v.Spec.Image == configs.ImageProbe {
-		return 0, askProbe(ctx, l, name, strings.Join(words, " "), a.host.Out)
+		return askProbe(ctx, l, name, strings.Join(words, " "), a.host.Out)
 	}
 	return runInGuest(ctx, a, l, name, o.command(a, words))
 }
@@ -85,18 +86,23 @@ func runInGuest(ctx context.Context, a *app, l *launcher.Launcher, name string, 
 	return client.Run(ctx, c)
 }
 
-func askProbe(ctx context.Context, l *launcher.Launcher, name, line string, out io.Writer) error {
+// askProbe sends one line to a probe and prints its answer. A refusal is exit
+// code 1: the guest's answer, not our failure.
+func askProbe(ctx context.Context, l *launcher.Launcher, name, line string, out io.Writer) (exit int, err error) {
 	p, err := l.Probe(ctx, name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer p.Close()
 	answer, err := p.Do(ctx, line)
+	if _, refused := errors.AsType[*guest.AnswerError](err); refused {
+		exit, err = 1, nil
+	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	_, err = fmt.Fprintln(out, answer)
-	return err
+	return exit, err
 }
 
 func terminalIn(in io.Reader) (*os.File, bool) {

@@ -109,7 +109,7 @@ func newNestRun(a *app) *cobra.Command {
 			return passThrough(a.inNest(cmd.Context(), guest.Command{Args: args, TTY: tty}))
 		},
 	}
-	cmd.Flags().SetInterspersed(false)
+	endFlagsAtName(cmd)
 	cmd.Flags().BoolVarP(&tty, "tty", "t", false, "give the command a terminal")
 	return cmd
 }

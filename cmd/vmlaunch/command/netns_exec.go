@@ -29,7 +29,7 @@ changes: unlike ip netns exec, mounts stay as they are.`,
 			return passThrough(0, become(args[0], behindName(args)))
 		},
 	}
-	cmd.Flags().SetInterspersed(false)
+	endFlagsAtName(cmd)
 	return cmd
 }
 

@@ -136,7 +136,7 @@ func wrap(a *app, cmd *cobra.Command) {
 				if aboutNest(cmd) {
 					return usagef("%s is about the nest itself (leave out --nest)", cmd.CommandPath())
 				}
-				return a.runNested(cmd.Context())
+				return a.runNested(cmd, args)
 			}
 			return run(cmd, args)
 		}

@@ -71,6 +71,21 @@ func behindName(args []string) []string {
 	return rest
 }
 
+// endFlagsAtName makes the first word that is no flag end the flags of cmd: what
+// follows belongs to the command that cmd is to run.
+func endFlagsAtName(cmd *cobra.Command) {
+	cmd.Flags().SetInterspersed(false)
+	cmd.Annotations = map[string]string{flagsEnd: ""}
+}
+
+func flagsEndAtName(cmd *cobra.Command) bool {
+	_, marked := cmd.Annotations[flagsEnd]
+	return marked
+}
+
+// flagsEnd marks the commands of [endFlagsAtName].
+const flagsEnd = "vmlaunch/flags-end-at-name"
+
 // noArgs refuses stray words.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
