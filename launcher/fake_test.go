@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -411,4 +413,63 @@ func TestRunReturnsQEMUsExit(t *testing.T) {
 		t.Errorf("got %d, %v, want QEMU's exit status 7", exit, err)
 	}
 	b.wantNothing()
+}
+
+// TestManyAtOnceInOneNamespace launches machines that all would make the same
+// namespace, and takes them down, all at once.
+func TestManyAtOnceInOneNamespace(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	atOnce := func(do func(i int, name string) error) {
+		var all sync.WaitGroup
+		for i, name := range names {
+			all.Go(func() {
+				if err := do(i, name); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	for range 3 {
+		atOnce(func(i int, name string) error {
+			mine := spec
+			mine.Name, mine.CID = name, uint32(100+i)
+			_, err := b.Launch(t.Context(), mine, Detached())
+			return err
+		})
+		atOnce(func(_ int, name string) error { return b.Down(t.Context(), name, 0) })
+		b.wantNothing()
+	}
+}
+
+// TestOneNameAtOnce lets several launches race for a name: one wins, and what
+// it made stays.
+func TestOneNameAtOnce(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	var all sync.WaitGroup
+	var won, lost atomic.Int32
+	for range 4 {
+		all.Go(func() {
+			switch _, err := b.Launch(t.Context(), spec, Detached()); {
+			case err == nil:
+				won.Add(1)
+			case errors.Is(err, fs.ErrExist):
+				lost.Add(1)
+			default:
+				t.Errorf("got %v, want success or fs.ErrExist", err)
+			}
+		})
+	}
+	all.Wait()
+	if won.Load() != 1 || lost.Load() != 3 || b.state("web") != Running {
+		t.Errorf("%d won, %d lost, the machine is %s", won.Load(), lost.Load(), b.state("web"))
+	}
+	if ns, _, err := b.Namespace(t.Context(), "web"); err != nil {
+		t.Errorf("the losers took the namespace away: %v", err)
+	} else {
+		ns.Close()
+	}
 }

@@ -132,6 +132,7 @@ type attempt struct {
 	claim    claim
 	ready    *guest.Ready // nil if nobody will wait
 	socket   closer       // the QMP socket, until QEMU has it
+	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack
 }
@@ -207,7 +208,12 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if !isPin(a.rec.Spec.Netns) {
 		return nil
 	}
-	a.nsLock, err = a.l.lockNetns(ctx, a.rec.Spec.Netns)
+	if a.nsLock, err = a.l.lockNetns(ctx, a.rec.Spec.Netns); err != nil || a.fresh {
+		return err
+	}
+	// Under the lock nobody makes the namespace ours to remove any more.
+	now, err := a.l.record(ctx, a.rec.Name)
+	a.rec.Netns, a.before.Netns = now.Netns, now.Netns
 	return err
 }
 
@@ -262,21 +268,39 @@ func (a *attempt) put(tx *store.Tx) error {
 	return tx.CreateMachine(a.rec)
 }
 
-// unrecord puts the record back to what it was before the attempt, and the
-// ledger with it.
+// unrecord puts the record back to what it was before the attempt, and with it
+// the ledger and the namespace.
 func (a *attempt) unrecord(ctx context.Context) error {
+	if a.fresh {
+		return a.l.forget(ctx, a.rec)
+	}
+	if a.made {
+		if err := a.unmake(ctx); err != nil {
+			return err
+		}
+	}
 	return a.l.Store.Update(ctx, func(tx *store.Tx) error {
-		keep := !a.fresh && a.rec.Space == a.before.Space && a.rec.CID == a.before.CID
-		if a.rec.CID != 0 && !keep {
+		if a.rec.CID != a.before.CID || a.rec.Space != a.before.Space {
 			if err := a.l.Alloc.Free(tx, a.rec.Space, a.rec.CID, a.rec.Name); err != nil {
 				return err
 			}
 		}
-		if a.fresh {
-			return tx.DeleteMachine(a.rec.Name)
+		back := a.before
+		if now, err := tx.Machine(a.rec.Name); err == nil && !a.made {
+			back.Netns = now.Netns // it may have become ours to remove
 		}
-		return tx.PutMachine(a.before)
+		return tx.PutMachine(back)
 	})
+}
+
+// unmake removes the namespace that this start of a known machine made.
+func (a *attempt) unmake(ctx context.Context) error {
+	k, err := a.l.lockNetns(ctx, a.rec.Netns.Ref)
+	if err != nil {
+		return err
+	}
+	defer k.release()
+	return a.l.dropNamespace(ctx, a.rec.Netns, a.rec.Name)
 }
 
 // update changes the machine's record. It fails with [fs.ErrNotExist] if the

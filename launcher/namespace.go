@@ -64,7 +64,7 @@ func isPin(ref string) bool {
 
 // makeNamespace makes the namespace called ref. The intent is recorded first: a
 // launch that dies between the two leaves a record by which [Launcher.Reconcile]
-// finds the namespace.
+// finds the namespace. It goes with the record when the attempt fails.
 func (a *attempt) makeNamespace(ctx context.Context, ref string, mode vsock.Mode) error {
 	a.rec.Netns = store.NetnsRef{Ref: ref, Mode: mode, Created: true}
 	if err := a.recordIntent(ctx); err != nil {
@@ -74,27 +74,18 @@ func (a *attempt) makeNamespace(ctx context.Context, ref string, mode vsock.Mode
 	if err != nil {
 		return err
 	}
-	a.ns = ns
+	a.ns, a.made = ns, true
 	a.rec.Netns.ID = ns.ID()
-	made := a.rec.Netns
-	a.back.Push("netns", func(ctx context.Context) error {
-		a.ns.Close()
-		return a.l.dropNamespace(ctx, made, a.rec.Name)
-	})
 	return nil
 }
 
-// dropNamespace removes the namespace that a launch made, if no other machine
-// is in it; else it becomes that machine's to remove. What somebody else made
-// under the name meanwhile stays. None is fine. The caller holds no netns lock.
+// dropNamespace removes the namespace that was made for a machine, if no other
+// one is in it; else it becomes that one's to remove. What somebody else made
+// under the name meanwhile stays. None is fine. The caller holds the lock of
+// the namespace.
 func (l *Launcher) dropNamespace(ctx context.Context, ref store.NetnsRef, machine string) error {
-	k, err := l.lockNetns(ctx, ref.Ref)
-	if err != nil {
-		return err
-	}
-	defer k.release()
 	handed := false
-	err = l.Store.Update(ctx, func(tx *store.Tx) error {
+	err := l.Store.Update(ctx, func(tx *store.Tx) (err error) {
 		handed, err = handOver(tx, ref, machine)
 		return err
 	})
@@ -108,14 +99,14 @@ func (l *Launcher) dropNamespace(ctx context.Context, ref store.NetnsRef, machin
 	case err != nil:
 		return err
 	}
-	id := ns.ID()
-	busy, err := ns.Processes()
-	ns.Close()
-	if !ref.ID.IsZero() && id != ref.ID {
+	defer ns.Close()
+	if !ref.ID.IsZero() && ns.ID() != ref.ID {
 		return nil
 	}
-	if ref.ID.IsZero() && (err != nil || len(busy) > 0) {
-		return err // made by we don't know whom, and used
+	if ref.ID.IsZero() { // made by we don't know whom: leave it to who uses it
+		if busy, err := ns.Processes(); err != nil || len(busy) > 0 {
+			return err
+		}
 	}
 	return dropPin(ref.Ref)
 }
@@ -125,6 +116,44 @@ func dropPin(name string) error {
 		return err
 	}
 	return nil
+}
+
+// forget removes the namespace of m if it goes with m, frees m's CID and
+// deletes its record, in this order: whatever breaks it off, it can be tried
+// again. It looks at the record anew, since another machine may just have made
+// the namespace m's to remove.
+func (l *Launcher) forget(ctx context.Context, m store.Machine) error {
+	if isPin(m.Netns.Ref) {
+		k, err := l.lockNetns(ctx, m.Netns.Ref)
+		if err != nil {
+			return err
+		}
+		defer k.release()
+	}
+	ref := m.Netns
+	if now, err := l.record(ctx, m.Name); err == nil {
+		ref.Created = now.Netns.Created
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	boot, err := netns.BootID()
+	if err != nil {
+		return err
+	}
+	// An intent of an earlier boot is about nothing that is here now.
+	if ref.Created && (!ref.ID.IsZero() || m.Boot == boot) {
+		if err := l.dropNamespace(ctx, ref, m.Name); err != nil {
+			return err
+		}
+	}
+	return l.Store.Update(ctx, func(tx *store.Tx) error {
+		if m.CID != 0 {
+			if err := l.Alloc.Free(tx, m.Space, m.CID, m.Name); err != nil {
+				return err
+			}
+		}
+		return tx.DeleteMachine(m.Name)
+	})
 }
 
 // handOver makes another machine in the namespace the one it goes with, and

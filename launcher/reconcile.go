@@ -142,11 +142,6 @@ func (l *Launcher) takeOff(ctx context.Context, m store.Machine) error {
 	if err := l.setDown(ctx, m); err != nil {
 		return err
 	}
-	if boot, err := netns.BootID(); err != nil {
-		return err
-	} else if m.Boot != boot {
-		m.Netns.Created = false // went with that boot
-	}
 	return l.remove(ctx, m)
 }
 

@@ -57,28 +57,10 @@ func (l *Launcher) remove(ctx context.Context, m store.Machine) error {
 	ctx = context.WithoutCancel(ctx)
 	l.progress(m.Name, "removing", "")
 	f := l.folder(m.Name)
-	if err := f.removeRun(); err != nil {
-		return fmt.Errorf("remove machine %q: %w", m.Name, err)
-	}
-	if err := f.removeState(); err != nil {
-		return fmt.Errorf("remove machine %q: %w", m.Name, err)
-	}
-	if m.Netns.Created {
-		if err := l.dropNamespace(ctx, m.Netns, m.Name); err != nil {
+	for _, do := range []func() error{f.removeRun, f.removeState, func() error { return l.forget(ctx, m) }} {
+		if err := do(); err != nil {
 			return fmt.Errorf("remove machine %q: %w", m.Name, err)
 		}
 	}
-	return l.forget(ctx, m)
-}
-
-// forget deletes the record of m and frees its CID, as one step.
-func (l *Launcher) forget(ctx context.Context, m store.Machine) error {
-	return l.Store.Update(ctx, func(tx *store.Tx) error {
-		if m.CID != 0 {
-			if err := l.Alloc.Free(tx, m.Space, m.CID, m.Name); err != nil {
-				return err
-			}
-		}
-		return tx.DeleteMachine(m.Name)
-	})
+	return nil
 }
