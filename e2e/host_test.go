@@ -243,7 +243,9 @@ func (h *host) processes() []string {
 // qemus lists the QEMU processes of this installation.
 func (h *host) qemus() []string {
 	h.t.Helper()
-	return slices.DeleteFunc(h.processes(), func(p string) bool { return !strings.Contains(p, ": qemu-system") && !strings.Contains(p, "/qemu-system") })
+	return slices.DeleteFunc(h.processes(), func(p string) bool {
+		return !strings.Contains(p, ": qemu-system") && !strings.Contains(p, "/qemu-system")
+	})
 }
 
 // interrupt starts a command, sends it SIGINT as soon as seen is true, and

@@ -23,13 +23,14 @@ const sameCID = 42
 
 // A kind is a built-in guest and how it is asked for its name.
 type kind struct {
-	image string
-	name  []string // command that prints the machine's name
-	port  uint32   // a port that answers when the guest is up
+	image  string
+	name   []string // command that prints the machine's name
+	answer string   // what stands before the name in its output
+	port   uint32   // a port that answers when the guest is up
 }
 
 var (
-	probe = kind{image: "probe", name: []string{"NAME"}, port: 1234}
+	probe = kind{image: "probe", name: []string{"NAME"}, answer: "OK ", port: 1234}
 	linux = kind{image: "linux", name: []string{"hostname"}, port: 22}
 )
 
@@ -54,8 +55,8 @@ func (h *host) up(k kind, name, ns string) {
 func (h *host) wantName(k kind, name string) {
 	h.t.Helper()
 	out := h.must(append([]string{"exec", name, "--"}, k.name...)...)
-	if out != name {
-		h.t.Errorf("exec %s %v = %q, want %q", name, k.name, out, name)
+	if want := k.answer + name; out != want {
+		h.t.Errorf("exec %s %v = %q, want %q", name, k.name, out, want)
 	}
 }
 

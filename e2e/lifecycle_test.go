@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
+	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 // Issue A, h: a machine keeps its CID over stop and start, and stop gives the
@@ -57,21 +58,11 @@ func TestKilledQEMUIsSeen(t *testing.T) {
 	}
 }
 
-// launchSteps are the names that VMLAUNCH_TEST_KILL_AT knows, in order.
-func launchSteps(t *testing.T, h *host) []string {
-	t.Helper()
-	steps := strings.Fields(h.must("up", "--help-steps"))
-	if len(steps) < 8 {
-		t.Fatalf("only %d launch steps are known: %v", len(steps), steps)
-	}
-	return steps
-}
-
 // Issue A, h: kill -9 of vmlaunch at each step of a launch that also makes
 // the namespace. The next command shows the truth, and after rm nothing is left.
 func TestKillAtEveryLaunchStep(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
-	for _, step := range launchSteps(t, newHost(t)) {
+	for _, step := range launcher.Steps() {
 		t.Run(step, func(t *testing.T) {
 			h := newHost(t)
 			h.env = []string{"VMLAUNCH_TEST_KILL_AT=" + step}
