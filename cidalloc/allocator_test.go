@@ -192,8 +192,8 @@ func TestAskedForCIDIsWaitedFor(t *testing.T) {
 					w.put(tt.lease)
 				}
 				w.host.held[claim{store.Global, 42}] = ""
-				time.AfterFunc(230*time.Millisecond, func() { delete(w.host.held, claim{store.Global, 42}) })
 				start := time.Now()
+				w.host.until = map[claim]time.Time{{store.Global, 42}: start.Add(230 * time.Millisecond)}
 				l := w.acquire(tt.r)
 				if took := time.Since(start); l.CID() != 42 || took < 230*time.Millisecond || took > 260*time.Millisecond {
 					t.Errorf("got %d after %v, want 42 after 230 to 260 ms", l.CID(), took)

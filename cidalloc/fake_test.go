@@ -25,9 +25,10 @@ type claim struct {
 type fakeHost struct {
 	place      place
 	ownCID     vsock.CID
-	held       map[claim]string // by whom, "" if that can't be found out
-	refuse     error            // instead of any claim
-	heldOnce   int              // claims made so far
+	held       map[claim]string    // by whom, "" if that can't be found out
+	until      map[claim]time.Time // when the kernel lets go of what it holds, if it does
+	refuse     error               // instead of any claim
+	heldOnce   int                 // claims made so far
 	lookedFor  int
 	meanwhile  func() // what happens while a holder is looked for
 	failAt, at int
@@ -56,6 +57,9 @@ func (h *fakeHost) hold(p place, c vsock.CID) (guard, error) {
 		return nil, err
 	}
 	at := claim{p.space, c}
+	if end, ends := h.until[at]; ends && !time.Now().Before(end) {
+		delete(h.held, at)
+	}
 	if _, taken := h.held[at]; taken || c == h.ownCID {
 		return nil, vsock.ErrInUse
 	}

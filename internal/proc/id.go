@@ -67,8 +67,8 @@ func (id ID) Alive() bool {
 	if err != nil {
 		return false
 	}
-	defer h.Close()
-	return !h.exited()
+	h.Close()
+	return true
 }
 
 // Signal sends sig to the process. It fails with [ErrGone] if the process has
@@ -80,9 +80,6 @@ func (id ID) Signal(sig syscall.Signal) error {
 		return err
 	}
 	defer h.Close()
-	if h.exited() { // the kernel would take the signal for a zombie
-		return gone(id.PID)
-	}
 	switch err := h.signal(sig); {
 	case errors.Is(err, unix.ESRCH):
 		return gone(id.PID)
@@ -109,7 +106,9 @@ func (id ID) Wait(ctx context.Context) error {
 	return nil
 }
 
-// open returns a handle on the process, or [ErrGone]. The caller closes it.
+// open returns a handle on the process, or [ErrGone] if it has ended: the kernel
+// itself would still give one on a zombie, and take signals for it. The caller
+// closes the handle.
 func (id ID) open() (handle, error) {
 	h, err := open(id.PID)
 	if err != nil {
