@@ -161,7 +161,7 @@ func Digest(parts ...string) string {
 }
 
 // DigestFiles returns the digest of files with the places they have where they
-// are used.
+// are used. It fails if one can't be read.
 func DigestFiles(files ...Library) (string, error) {
 	var parts []string
 	for _, f := range files {

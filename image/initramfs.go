@@ -62,14 +62,17 @@ func (c *Cache) Linux(ctx context.Context, k Kernel) (Boot, error) {
 }
 
 // Initrd returns the path of the archive that key names, written by fill if the
-// cache doesn't have it. The key is a [Digest] of all that fill adds.
+// cache doesn't have it. The key is a [Digest] of all that fill adds. It fails
+// with fill's error, or the archive's, and leaves nothing then.
 func (c *Cache) Initrd(ctx context.Context, key string, fill func(*Archive) error) (string, error) {
 	return c.entry(ctx, "initrd", key+".cpio", func(tmp string) error { return writeArchive(tmp, fill) })
 }
 
 // MachineInitrd writes a machine's initramfs to w: the base as it is, then a
 // second archive with the agent's configuration, which only root can read in
-// the guest. The kernel unpacks one after the other.
+// the guest. The kernel unpacks one after the other. It fails if cfg is not
+// valid, if the base can't be read (fs.ErrNotExist: it was removed from the
+// cache, build it anew), and with w's error.
 func (c *Cache) MachineInitrd(w io.Writer, base string, cfg agentconfig.Config) error {
 	if err := appendFile(w, base); err != nil {
 		return fmt.Errorf("write initramfs: %w", err)

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,8 @@ func Open(runDir, kernel string) (*Nest, error) {
 }
 
 // Down ends the nest of a kernel with all that runs in it, and removes what it
-// and any broken attempt at it have left. None is fine.
+// and any broken attempt at it have left. None is fine. It fails with ctx's error
+// while another command is busy with that nest, or if QEMU can't be ended.
 func Down(ctx context.Context, runDir, kernel string) error {
 	o := Options{RunDir: runDir, Kernel: kernel}
 	if err := o.fill(); err != nil {
@@ -75,14 +77,19 @@ func Down(ctx context.Context, runDir, kernel string) error {
 	return nil
 }
 
-// List returns the running nests, by their names in runDir.
+// List returns the running nests, by their names in runDir. It fails if runDir
+// is there but can't be read.
 func List(runDir string) ([]Info, error) {
-	dirs, err := filepath.Glob(filepath.Join(runDir, "nest-*"))
-	if err != nil {
-		return nil, err
+	entries, err := os.ReadDir(runDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list nests: %w", err)
 	}
 	var all []Info
-	for _, dir := range dirs {
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), folderPrefix) {
+			continue
+		}
+		dir := filepath.Join(runDir, e.Name())
 		if r, s := look(dir, proc.ID.Alive); s == running {
 			all = append(all, (&Nest{dir: dir, record: r}).Info())
 		}
@@ -90,7 +97,9 @@ func List(runDir string) ([]Info, error) {
 	return all, nil
 }
 
-func folder(runDir, kernel string) string { return filepath.Join(runDir, "nest-"+kernel) }
+const folderPrefix = "nest-"
+
+func folder(runDir, kernel string) string { return filepath.Join(runDir, folderPrefix+kernel) }
 
 // lockPoll is how often a taken lock is asked for again.
 const lockPoll = 100 * time.Millisecond
@@ -134,10 +143,10 @@ func (n *Nest) Info() Info {
 	}
 }
 
-// Down ends the nest. See [Down].
+// Down ends the nest. It fails as the function [Down] does.
 func (n *Nest) Down(ctx context.Context) error {
 	runDir, name := filepath.Split(n.dir)
-	return Down(ctx, runDir, name[len("nest-"):])
+	return Down(ctx, runDir, strings.TrimPrefix(name, folderPrefix))
 }
 
 // connect opens an SSH connection to the agent. The caller closes it.
@@ -245,6 +254,7 @@ func binaryDigest(path string) (string, error) {
 }
 
 // Files copies several files into the nest's folder dir under their own names.
+// It fails with the first that [Nest.Put] can't copy; those before it stay.
 func (n *Nest) Files(ctx context.Context, dir string, local ...string) error {
 	for _, l := range local {
 		if err := n.Put(ctx, l, path.Join(dir, filepath.Base(l))); err != nil {

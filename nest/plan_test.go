@@ -20,7 +20,7 @@ func TestArgs(t *testing.T) {
 		console: "/run/a,b/console.log", memoryMiB: 2048, cpus: 2, monitor: 3,
 	}.args()
 	want := strings.Fields(`/usr/bin/qemu -name vmlaunch-nest-7.3.4
-		-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048
+		-machine q35 -accel tcg,thread=multi -cpu max,-cx16 -smp 2 -m 2048
 		-nodefaults -no-user-config -display none -no-reboot -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny
 		-chardev file,id=console,path=/run/a,,b/console.log -serial chardev:console
 		-chardev socket,id=monitor,server=on,wait=off,fd=3 -mon chardev=monitor,mode=control
