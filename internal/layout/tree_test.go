@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -27,22 +29,9 @@ type listed struct {
 // packages lists the packages of the module.
 func packages(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json", "./...")
-	cmd.Dir = root(t)
-	out, err := cmd.Output()
+	all, err := listOnce()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
-	}
-	var all []listed
-	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p listed
-		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatalf("go list: %v", err)
-		}
-		p.rel = strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
-		all = append(all, p)
 	}
 	if len(all) < 3 {
 		t.Fatalf("go list found %d packages, want the whole tree", len(all))
@@ -50,15 +39,27 @@ func packages(t *testing.T) []listed {
 	return all
 }
 
-// root is the top of the tree.
-func root(t *testing.T) string {
-	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("..", ".."))
+// listOnce asks the go command once for all tests: the tree does not change
+// meanwhile.
+var listOnce = sync.OnceValues(func() ([]listed, error) {
+	cmd := exec.Command("go", "list", "-e", "-json=Dir,ImportPath,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = filepath.Join("..", "..")
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	return dir
-}
+	var all []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		p.rel = strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		all = append(all, p)
+	}
+})
 
 // ours keeps the imports that belong to this module, without its prefix.
 func ours(imports []string) []string {

@@ -4,9 +4,9 @@ import "github.com/spf13/cobra"
 
 func newCompletion() *cobra.Command {
 	return &cobra.Command{
-		Use:       "completion bash|zsh|fish",
+		Use:       "completion SHELL",
 		Short:     "Print a script that teaches a shell the commands and names",
-		Long:      "For bash: source <(vmlaunch completion bash). The others alike.",
+		Long:      "SHELL is bash, zsh or fish. For bash: source <(vmlaunch completion bash)",
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {

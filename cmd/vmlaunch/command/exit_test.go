@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/internal/layout"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
 	"github.com/vmlaunch/vmlaunch/netns"
@@ -99,7 +97,7 @@ func TestForEachGoesOn(t *testing.T) {
 // code. `make docs` rewrites them.
 func TestDocsExitCodes(t *testing.T) {
 	for _, file := range []string{"docs/ERRORS.md", "README.md"} {
-		wantBlock(t, file, "exit codes", exitTable(file == "docs/ERRORS.md"))
+		layout.Block(t, file, "exit codes", exitTable(file == "docs/ERRORS.md"))
 	}
 }
 
@@ -130,30 +128,4 @@ func formsOf(m meaning) []string {
 		}
 	}
 	return forms
-}
-
-// wantBlock holds the part of a document between two marks to want, or writes
-// it there when VMLAUNCH_WRITE_DOCS is set.
-func wantBlock(t *testing.T, file, mark, want string) {
-	t.Helper()
-	path := "../../../" + file
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin, end := "<!-- "+mark+" (make docs) -->\n", "<!-- end -->"
-	before, rest, ok := strings.Cut(string(text), begin)
-	got, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s: no block %q", file, mark)
-	}
-	if d := cmp.Diff(want, got); d == "" {
-		return
-	} else if os.Getenv("VMLAUNCH_WRITE_DOCS") == "" {
-		t.Errorf("%s differs from the code (make docs writes it) (-want +got):\n%s", file, d)
-		return
-	}
-	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -65,6 +65,7 @@ func newRoot(a *app) *cobra.Command {
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: suggestionDistance,
 	}
+	cobra.EnableCommandSorting = false // the order below is by use, not by letter
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.SetVersionTemplate("vmlaunch {{.Version}}\n")
 	root.SetIn(a.host.In)
@@ -78,8 +79,8 @@ func newRoot(a *app) *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	add("machines", newUp(a), newDown(a), newRun(a), newLs(a), newInspect(a), newStart(a), newStop(a), newRestart(a),
-		newPause(a), newResume(a), newKill(a), newRm(a), newWait(a))
+	add("machines", newUp(a), newDown(a), newRun(a), newLs(a), newInspect(a), newWait(a), newStart(a), newStop(a),
+		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a))
 	add("guests", newExec(a), newShell(a), newConsole(a), newLogs(a), newQMP(a))
 	add("host", newNetns(a), newCID(a), newImage(a), newNest(a), newDoctor(a), newVersion(a), newCompletion())
 	root.SetHelpCommand(newHelp(root))

@@ -1,0 +1,53 @@
+package command
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/internal/layout"
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
+
+// TestArchitectureHasTheLaunchSteps holds the table of a launch to the code.
+func TestArchitectureHasTheLaunchSteps(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		got = append(got, m[1])
+	}
+	if want := launcher.Steps(); !slices.Equal(got, want) {
+		t.Errorf("docs/ARCHITECTURE.md has the steps\n%q, launcher.Steps\n%q", got, want)
+	}
+}
+
+// TestDocsVerbs holds the table of verbs in README.md to the command tree.
+func TestDocsVerbs(t *testing.T) {
+	root := newRoot(&app{host: Host{Version: "v0"}})
+	table := "| command | does |\n|---|---|\n"
+	for _, g := range root.Groups() {
+		for _, cmd := range root.Commands() {
+			if cmd.GroupID == g.ID {
+				table += verbRow("", cmd)
+			}
+		}
+	}
+	layout.Block(t, "README.md", "verbs", table)
+}
+
+func verbRow(parent string, cmd *cobra.Command) string {
+	if !cmd.HasSubCommands() {
+		return "| `" + parent + cmd.Use + "` | " + cmd.Short + " |\n"
+	}
+	var rows string
+	for _, sub := range cmd.Commands() {
+		rows += verbRow(parent+cmd.Name()+" ", sub)
+	}
+	return rows
+}
