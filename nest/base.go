@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vmlaunch/vmlaunch/image"
@@ -45,7 +46,7 @@ func firmware() (names, dirs []string) {
 // A base is what the nest's large archive holds: all but today's vmlaunch.
 type base struct {
 	kernel image.Kernel
-	mods   []image.Module
+	tree   *image.Modules
 	boot   []string // paths in the nest of the modules loaded at boot
 	agent  []byte
 	shell  image.Shell
@@ -64,34 +65,19 @@ func collect(k, forGuests image.Kernel) (b base, err error) {
 	if b.shell, err = image.Busybox(); err != nil {
 		return base{}, err
 	}
-	if err := b.collectModules(); err != nil {
+	if b.tree, err = image.OpenModules(k.Modules); err != nil {
 		return base{}, err
 	}
+	atBoot, err := b.tree.Order(loaded()...)
+	if err != nil {
+		return base{}, err
+	}
+	b.boot = image.ModulePaths(k.Version, atBoot)
 	if b.files, err = programs(); err != nil {
 		return base{}, err
 	}
 	b.blobs = blobs()
 	return b, nil
-}
-
-func (b *base) collectModules() error {
-	tree, err := image.OpenModules(b.kernel.Modules)
-	if err != nil {
-		return err
-	}
-	atBoot, err := tree.Order(loaded()...)
-	if err != nil {
-		return err
-	}
-	b.boot = image.ModulePaths(b.kernel.Version, atBoot)
-	want := loaded()
-	for _, name := range loadable() {
-		if tree.Has(name) {
-			want = append(want, name)
-		}
-	}
-	b.mods, err = tree.Order(want...)
-	return err
 }
 
 // programs returns the programs of this machine that go into the nest, with
@@ -102,9 +88,10 @@ func programs() ([]image.Library, error) {
 		return nil, err
 	}
 	files := []string{qemu}
-	for _, pattern := range []string{"/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so", "/usr/lib/qemu/accel-tcg-x86_64.so", "/usr/lib64/qemu/accel-tcg-x86_64.so"} {
-		if _, err := os.Stat(pattern); err == nil {
-			files = append(files, pattern)
+	for _, dir := range []string{"/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib/qemu", "/usr/lib64/qemu"} {
+		// Where QEMU is cut into modules, its emulator is one.
+		if path := filepath.Join(dir, "accel-tcg-x86_64.so"); exists(path) {
+			files = append(files, path)
 		}
 	}
 	for _, name := range []string{"qemu-img", "ip", "strace"} {
@@ -123,8 +110,8 @@ func programs() ([]image.Library, error) {
 	return append(all, libs...), nil
 }
 
-// findQEMU returns the path of QEMU, with links followed to where its modules
-// and firmware belong.
+// findQEMU returns the path of this machine's QEMU. It fails with an
+// [image.MissingError] if there is none.
 func findQEMU() (string, error) {
 	path, ok := findProgram("qemu-system-x86_64")
 	if !ok {
@@ -154,8 +141,7 @@ func blobs() []image.Library {
 	var all []image.Library
 	for _, name := range names {
 		for _, dir := range dirs {
-			from := filepath.Join(dir, name)
-			if _, err := os.Stat(from); err == nil {
+			if from := filepath.Join(dir, name); exists(from) {
 				all = append(all, image.Library{Path: filepath.Join(dirs[0], name), From: from})
 				break
 			}
@@ -174,7 +160,7 @@ func (b base) archive(ctx context.Context, c *image.Cache) (string, error) {
 		return "", err
 	}
 	key := image.Digest(baseForm, b.kernel.Digest, image.Digest(string(b.agent)), b.shell.Digest, files,
-		b.guest.Digest, strings.Join(loadable(), " "))
+		b.guest.Digest, strings.Join(slices.Concat(loaded(), loadable()), " "))
 	path, err := c.Initrd(ctx, key, b.write)
 	if err != nil {
 		return "", fmt.Errorf("build nest's initramfs: %w", err)
@@ -183,15 +169,35 @@ func (b base) archive(ctx context.Context, c *image.Cache) (string, error) {
 }
 
 func (b base) write(a *image.Archive) error {
+	mods, err := b.modules()
+	if err != nil {
+		return err
+	}
 	a.Base(b.agent)
 	a.Programs(b.files...)
 	for _, f := range b.blobs {
 		a.Copy(f.Path, 0o644, f.From)
 	}
 	b.shell.Add(a)
-	a.Modules(b.kernel.Version, b.mods)
+	a.Modules(b.kernel.Version, mods)
 	if b.guest.Path != "" {
 		a.CachedKernel(cacheInside, b.guest)
 	}
 	return nil
+}
+
+// modules returns all modules of the nest, those loaded at boot first.
+func (b base) modules() ([]image.Module, error) {
+	want := loaded()
+	for _, name := range loadable() {
+		if b.tree.Has(name) {
+			want = append(want, name)
+		}
+	}
+	return b.tree.Order(want...)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

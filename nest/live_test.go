@@ -282,8 +282,3 @@ func TestCancelledUpLeavesNothing(t *testing.T) {
 	}
 	nothingLeft(t, o.RunDir, Kernels()[0])
 }
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
