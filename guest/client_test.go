@@ -347,7 +347,7 @@ func TestLine(t *testing.T) {
 		want string
 	}{
 		{Command{}, ""},
-		{Command{Args: []string{"if", "a b", "it's"}}, `'if' 'a b' 'it'\''s'`},
+		{Command{Args: []string{"if", "a b", "it's"}}, `exec 'if' 'a b' 'it'\''s'`},
 		{Command{Args: []string{"x"}, Dir: "/a b"}, `cd '/a b' && exec 'x'`},
 		{Command{Args: []string{"x"}, Env: []string{"A=$b", "C="}}, `export A='$b'; export C=''; exec 'x'`},
 		{Command{Dir: "/"}, `cd '/' && exec "${SHELL:-/bin/sh}" -l`},

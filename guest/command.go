@@ -37,7 +37,7 @@ type Command struct {
 }
 
 // line returns the command line for the guest's shell: SSH knows no argument
-// vectors. Without Dir and Env it is plain quoted words, which the built-in
+// vectors. Without Dir and Env it is exec and quoted words, which the built-in
 // guest understands without a shell, too. Empty means the login shell. It fails
 // with [fs.ErrInvalid] for what a shell could misread.
 func (c Command) line() (string, error) {
@@ -52,17 +52,14 @@ func (c Command) line() (string, error) {
 	if c.Dir != "" {
 		b.WriteString("cd " + quote(c.Dir) + " && ")
 	}
-	if b.Len() > 0 {
-		b.WriteString("exec ")
-		if len(c.Args) == 0 {
-			b.WriteString(`"${SHELL:-/bin/sh}" -l`)
+	switch {
+	case len(c.Args) > 0:
+		b.WriteString("exec") // the program, not a shell that waits for it, gets the signals
+		for _, a := range c.Args {
+			b.WriteString(" " + quote(a))
 		}
-	}
-	for i, a := range c.Args {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(quote(a))
+	case b.Len() > 0:
+		b.WriteString(`exec "${SHELL:-/bin/sh}" -l`)
 	}
 	if strings.Contains(b.String(), "\x00") {
 		return "", fmt.Errorf("command: %w: zero byte", fs.ErrInvalid)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,6 +95,34 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestEnviron asks that what the client sets comes last and once.
+func TestEnviron(t *testing.T) {
+	s := &session{term: &terminal{name: "vt100"}}
+	for _, kv := range [][2]string{{"USER", "me"}, {"A", "1"}, {"A", "2"}} {
+		if !s.setEnv(kv[0], kv[1]) {
+			t.Errorf("%v was refused", kv)
+		}
+	}
+	for _, bad := range [][2]string{{"", "x"}, {"A=B", "x"}, {"A", "\x00"}} {
+		if s.setEnv(bad[0], bad[1]) {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	got := s.environ()
+	for _, want := range []string{"USER=me", "A=2", "TERM=vt100", "LOGNAME=root"} {
+		name, _, _ := strings.Cut(want, "=")
+		var found []string
+		for _, kv := range got {
+			if strings.HasPrefix(kv, name+"=") {
+				found = append(found, kv)
+			}
+		}
+		if len(found) != 1 || found[0] != want {
+			t.Errorf("%s: %q, want %q once", name, found, want)
+		}
+	}
+}
+
 // TestLargeStreams sends more than every window and pipe holds, both ways.
 func TestLargeStreams(t *testing.T) {
 	c := startAgent(t).client(t)
@@ -121,6 +150,26 @@ func TestDaemon(t *testing.T) {
 		t.Errorf("pid %s was killed with its session", pid)
 	} else if err := id.Signal(unix.SIGKILL); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDrain asks that what is in the pipes at the program's end comes out, and
+// nothing is waited for although somebody can still write.
+func TestDrain(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if _, err := w.Write(make([]byte, 60000)); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	p := &plumbing{output: []stream{{from: r, to: &out}}}
+	defer p.close()
+	p.drain(new(sync.WaitGroup))
+	if out.Len() != 60000 {
+		t.Errorf("%d bytes came out, want 60000", out.Len())
 	}
 }
 
@@ -176,7 +225,8 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestClientGone cuts the connection under a running program.
+// TestClientGone cuts the connection under a running program, which gets the
+// time to hear of it.
 func TestClientGone(t *testing.T) {
 	a := startAgent(t)
 	conn := a.dial(t)
@@ -185,7 +235,8 @@ func TestClientGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	pids := make(chan string, 1)
-	cmd := sh("echo $$; exec sleep 1000")
+	last := filepath.Join(t.TempDir(), "last words")
+	cmd := guest.Command{Args: []string{"sh", "-c", `trap 'echo bye > "$1"; exit' HUP; echo $$; sleep 1000 & wait`, "sh", last}}
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		pids <- strings.TrimSpace(string(p))
 		_ = conn.Close()
@@ -195,6 +246,9 @@ func TestClientGone(t *testing.T) {
 		t.Errorf("Run: %v, want ErrGone", err)
 	}
 	wait(t, identify(t, <-pids))
+	if said, err := os.ReadFile(last); err != nil || string(said) != "bye\n" {
+		t.Errorf("its last words: %q, %v", said, err)
+	}
 }
 
 // TestAgentGone kills the other side.

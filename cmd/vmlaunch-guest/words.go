@@ -25,10 +25,11 @@ func (s *session) startWords(req *ssh.Request, line string) bool {
 	return s.startProgram(req, path, argv)
 }
 
-// words splits a line of plain and single-quoted words, which is what package
-// guest makes of an argument vector. It fails for anything that a shell would
-// give a meaning to.
+// words splits a line of plain and single-quoted words, after an exec if there
+// is one: it is what package guest makes of an argument vector. It fails for
+// anything that a shell would give a meaning to.
 func words(line string) ([]string, error) {
+	line = strings.TrimPrefix(line, "exec ")
 	var argv []string
 	var word strings.Builder
 	inWord := false

@@ -12,6 +12,7 @@ func TestWords(t *testing.T) {
 		want []string // nil: needs a shell
 	}{
 		{"ls", []string{"ls"}},
+		{"exec 'exec' ls", []string{"exec", "ls"}},
 		{" a  b\tc ", []string{"a", "b", "c"}},
 		{"'two words' ''", []string{"two words", ""}},
 		{`'it'\''s'`, []string{"it's"}},
