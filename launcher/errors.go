@@ -31,7 +31,7 @@ type ModeError struct {
 }
 
 func (e *ModeError) Error() string {
-	hint := "choose another name: with --vsock " + e.Want.String() + " it is made"
+	hint := "name a new one with --netns, and it is made so"
 	return fmt.Sprintf("%s: its vsock mode is %s, want %s%s", netnsTitle(e.Ref), e.Have, e.Want, bracket(hint))
 }
 

@@ -27,9 +27,10 @@ type Config struct {
 
 	// Log gets what a user need not know; nil for nowhere.
 	Log *slog.Logger
-	// Progress, if not nil, is called when a verb on a machine gets on, and
-	// with each new last line of the console while a guest boots. Calls for
-	// one machine come one after the other, for several at once.
+	// Progress, if not nil, is called when a verb on a machine gets on, and with
+	// each new last line of the console or of the guest's agent while a guest
+	// boots. It may be called by several goroutines at once, and must not call
+	// the launcher.
 	Progress func(Event)
 	// Step, if not nil, is called before each step of a launch with its name
 	// (see [Steps]). It is there for tests that end the process in mid-launch.

@@ -31,7 +31,7 @@ func (l *Launcher) Machines(ctx context.Context) ([]View, error) {
 	for i, m := range records {
 		slots <- struct{}{}
 		all.Go(func() {
-			views[i] = l.look(ctx, m, l.atWork(m.Name))
+			views[i] = l.hearAbout(ctx, l.look(ctx, m, l.atWork(m.Name)))
 			<-slots
 		})
 	}
@@ -46,7 +46,27 @@ func (l *Launcher) Inspect(ctx context.Context, name string) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return l.look(ctx, m, l.atWork(name)), nil
+	return l.hearAbout(ctx, l.look(ctx, m, l.atWork(name))), nil
+}
+
+// hearAbout asks a guest that runs, and of which nobody has heard that it is
+// ready, once whether it is: who started it did not wait. A guest that is not
+// ready refuses at once, or on kernels before 7.2 after two seconds.
+func (l *Launcher) hearAbout(ctx context.Context, v View) View {
+	if v.State != Running || v.Ready {
+		return v
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	if err := l.knock(ctx, v.Machine); err != nil {
+		return v
+	}
+	m, err := l.recordReady(ctx, v.Machine)
+	if err != nil {
+		l.Log.Warn("readiness is not recorded", "machine", v.Name, "err", err)
+	}
+	v.Machine.Ready, v.Ready = m.Ready, true
+	return v
 }
 
 // look finds out what m is now. It asks QEMU for [lookWait] at most.

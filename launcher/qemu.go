@@ -179,7 +179,8 @@ func reap(pid int) (syscall.WaitStatus, bool) {
 	}
 }
 
-// kill ends the process and waits until it has. A process that is gone is fine.
+// kill ends the process and waits until it has; it does not reap. A process that
+// is gone is fine.
 func kill(ctx context.Context, id proc.ID) error {
 	if err := id.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, proc.ErrGone) {
 		return err
@@ -189,6 +190,5 @@ func kill(ctx context.Context, id proc.ID) error {
 	if err := id.Wait(ctx); err != nil {
 		return fmt.Errorf("wait for killed QEMU: %w", err)
 	}
-	reap(id.PID)
 	return nil
 }

@@ -28,6 +28,7 @@ func (l *Launcher) awaitReady(ctx context.Context, m store.Machine, ready *guest
 	err := l.watchBoot(bound, m, ready.Wait)
 	switch {
 	case err == nil:
+		l.progress(m.Name, "ready", "")
 		return l.recordReady(ctx, m)
 	case ctx.Err() != nil:
 		return m, fmt.Errorf("wait for machine %q: %w", m.Name, context.Cause(ctx))
@@ -121,7 +122,6 @@ func (l *Launcher) lastLine(name string) string {
 // recordReady records that the guest is ready. From now on a guest that
 // restarts does restart: see [Plan.RebootEnds].
 func (l *Launcher) recordReady(ctx context.Context, m store.Machine) (store.Machine, error) {
-	l.progress(m.Name, "ready", "")
 	if err := l.allowReboot(ctx, m); err != nil {
 		l.Log.Warn("guest restarts will end QEMU", "machine", m.Name, "err", err)
 	}

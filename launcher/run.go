@@ -31,21 +31,17 @@ func (l *Launcher) Run(ctx context.Context, spec configs.Machine, attach func(co
 	// Whatever it was, the machine goes; its guest is asked first.
 	clean := context.WithoutCancel(ctx)
 	if m.QEMU.Alive() {
-		askErr := l.askOff(clean, m, runGrace)
-		err = errors.Join(err, askErr)
+		err = errors.Join(err, l.askOff(clean, m, runGrace))
 	}
-	quitErr := error(nil)
-	if m.QEMU.Alive() {
-		if quitErr = l.quit(clean, m); quitErr != nil {
-			quitErr = kill(clean, m.QEMU)
-		}
+	if m.QEMU.Alive() && l.quit(clean, m) != nil {
+		err = errors.Join(err, kill(clean, m.QEMU))
 	}
 	exit = exitStatus(m.QEMU.PID)
 	downErr := l.Down(clean, m.Name, 0)
 	if errors.Is(downErr, fs.ErrNotExist) {
 		downErr = nil // somebody was quicker
 	}
-	return exit, errors.Join(err, quitErr, downErr)
+	return exit, errors.Join(err, downErr)
 }
 
 // attend calls attach and returns when it does or when QEMU has ended; the

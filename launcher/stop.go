@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
@@ -15,14 +16,9 @@ import (
 	"github.com/vmlaunch/vmlaunch/store"
 )
 
-const (
-	// askOffWait bounds the way in to a guest that is to power off. One that is
-	// up answers in milliseconds, or a second or two emulated.
-	askOffWait = 10 * time.Second
-	// quitWait bounds what a QEMU needs to end when it is told to: 0.3 s at
-	// worst were seen, emulated. Who takes longer is killed.
-	quitWait = 5 * time.Second
-)
+// quitWait bounds what a QEMU needs to end when it is told to: 0.3 s at worst
+// were seen, emulated. Who takes longer is killed.
+const quitWait = 5 * time.Second
 
 // Stop takes the machine called name down: its guest is asked to power off and
 // has grace for it; then QEMU is told to quit, then killed. When Stop returns nil
@@ -109,9 +105,8 @@ func (l *Launcher) askOff(ctx context.Context, m store.Machine, grace time.Durat
 	return ctx.Err()
 }
 
+// pressOff tells the guest to power off, in the way it understands.
 func (l *Launcher) pressOff(ctx context.Context, m store.Machine) error {
-	ctx, cancel := context.WithTimeout(ctx, askOffWait)
-	defer cancel()
 	if m.Spec.Image == configs.ImageProbe {
 		c, err := qmp.Dial(ctx, l.folder(m.Name).qmp())
 		if err != nil {
@@ -125,14 +120,15 @@ func (l *Launcher) pressOff(ctx context.Context, m store.Machine) error {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Run(ctx, guest.Command{Args: powerOff()})
-	if errors.Is(err, guest.ErrGone) {
+	exit, err := c.Run(ctx, guest.Command{Args: strings.Fields(agentconfig.CommandPowerOff)})
+	switch {
+	case errors.Is(err, guest.ErrGone):
 		return nil // it was quicker than its answer
+	case err == nil && exit != 0:
+		return fmt.Errorf("%s: exit status %d", agentconfig.CommandPowerOff, exit)
 	}
 	return err
 }
-
-func powerOff() []string { return []string{"/bin/sh", "-c", agentconfig.CommandPowerOff} }
 
 // settle makes sure that m's QEMU is gone and that nothing is left of it but
 // its record, its logs and its place in the ledger, and records that. The
@@ -185,30 +181,36 @@ func (l *Launcher) epitaph(m store.Machine) (store.Phase, string) {
 
 // end ends m's QEMU: by its monitor, then by SIGKILL. None is fine.
 func (l *Launcher) end(ctx context.Context, m store.Machine) error {
+	defer reap(m.QEMU.PID)
 	if !m.QEMU.Alive() {
-		reap(m.QEMU.PID)
 		return nil
 	}
-	if err := l.quit(ctx, m); err != nil {
+	err := l.quit(ctx, m)
+	if err != nil {
 		l.Log.Info("QEMU does not quit, kill it", "machine", m.Name, "err", err)
-		return kill(ctx, m.QEMU)
+		err = kill(ctx, m.QEMU)
 	}
-	reap(m.QEMU.PID)
-	return nil
+	return err
 }
 
+// quit tells QEMU to end, and waits until it has.
 func (l *Launcher) quit(ctx context.Context, m store.Machine) error {
 	ctx, cancel := context.WithTimeout(ctx, quitWait)
 	defer cancel()
+	// Who is gone from the monitor may be on its way out already.
+	if err := l.tellQuit(ctx, m); err != nil && !errors.Is(err, qmp.ErrGone) {
+		return err
+	}
+	return m.QEMU.Wait(ctx)
+}
+
+func (l *Launcher) tellQuit(ctx context.Context, m store.Machine) error {
 	c, err := qmp.Dial(ctx, l.folder(m.Name).qmp())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.Quit(ctx); err != nil {
-		return err
-	}
-	return m.QEMU.Wait(ctx)
+	return c.Quit(ctx)
 }
 
 // settleCID waits until the kernel has let go of the CID. That somebody else
