@@ -126,12 +126,12 @@ func (m Machine) Validate() error {
 		errs.add("cid", fmt.Sprint(c), "is reserved (want 3 to 4294967294)")
 	}
 	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
-	errs.oneOf("board", m.Board, BoardPC, BoardQ35)
+	errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
 	if m.QEMU == "" {
 		errs.add("qemu", m.QEMU, "want the name or path of a QEMU binary")
 	}
 	if m.ReadyTimeout <= 0 {
-		errs.add("ready_timeout", m.ReadyTimeout.String(), "want more than zero")
+		errs.add("timeout", m.ReadyTimeout.String(), "want more than zero")
 	}
 	for _, s := range append([]string{m.Append}, m.QEMUArgs...) {
 		if strings.ContainsAny(s, "\x00\n") {

@@ -49,8 +49,8 @@ func TestValidateNamesAllMistakesAtOnce(t *testing.T) {
 	for _, e := range errs {
 		fields = append(fields, e.Field)
 	}
-	want := []string{"name", "kernel", "append", "cpus", "cpus", "memory", "netns", "vsock", "cid", "accel", "board", "qemu",
-		"ready_timeout", "argument"}
+	want := []string{"name", "kernel", "append", "cpus", "cpus", "memory", "netns", "vsock", "cid", "accel", "machine", "qemu",
+		"timeout", "argument"}
 	if d := cmp.Diff(want, fields); d != "" {
 		t.Errorf("fields (-want +got):\n%s", d)
 	}

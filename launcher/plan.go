@@ -42,36 +42,31 @@ type host struct {
 	probe string     // firmware of a probe guest
 }
 
-// resolve looks up everything that spec names and this host must have, before
-// anything is changed. All mistakes of the spec come at once, and so do all
-// things the host lacks.
+// resolve looks up everything that spec names and this host must have for a
+// launch, before anything is changed. All mistakes of the spec come at once, and
+// so do all things the host lacks.
 func (l *Launcher) resolve(ctx context.Context, spec configs.Machine) (host, error) {
 	if err := spec.Validate(); err != nil {
 		return host{}, err
 	}
-	var h host
-	var errs []error
-	check := func(err error) {
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	check(checkImage(spec.Image))
-	check(l.folder(spec.Name).checkSockets())
-	check(l.cids.check())
+	lacks := []error{l.cids.check()}
 	if spec.Vsock == configs.VsockLocal {
-		check(checkModes())
+		lacks = append(lacks, checkModes())
 	}
-	var err error
+	h, err := l.resolveQEMU(ctx, spec, errors.Join(lacks...))
+	return h, err
+}
+
+// resolveQEMU is the part of resolve that QEMU's command line needs. Lacks is
+// what is known to be missing already: with it, only what is quick is looked up.
+func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks error) (h host, err error) {
 	h.qemu, err = findQEMU(spec.QEMU)
-	check(err)
-	if len(errs) > 0 { // what comes now takes long, and needs QEMU
-		return host{}, errors.Join(errs...)
+	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err)
+	if err != nil {
+		return host{}, err
 	}
 	h.accel, err = l.chooseAccel(ctx, h.qemu, spec.Accel)
-	check(err)
-	check(l.resolveImage(ctx, spec, &h))
-	return h, errors.Join(errs...)
+	return h, errors.Join(err, l.resolveImage(ctx, spec, &h))
 }
 
 func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {

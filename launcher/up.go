@@ -61,7 +61,7 @@ func differences(have, said configs.Machine) []string {
 	compare("vsock", have.Vsock, said.Vsock, said.Vsock == "")
 	compare("cid", have.CID, said.CID, said.CID == 0)
 	compare("accel", have.Accel, said.Accel, said.Accel == "")
-	compare("board", have.Board, said.Board, said.Board == "")
+	compare("machine", have.Board, said.Board, said.Board == "")
 	compare("qemu", have.QEMU, said.QEMU, said.QEMU == "")
 	if len(said.QEMUArgs) > 0 && !slices.Equal(have.QEMUArgs, said.QEMUArgs) {
 		d = append(d, fmt.Sprintf("qemu arguments (%q, want %q)", have.QEMUArgs, said.QEMUArgs))
@@ -70,12 +70,16 @@ func differences(have, said configs.Machine) []string {
 }
 
 // CommandLine returns the command line that a launch of spec would start QEMU
-// with. Nothing is claimed, made or recorded for it, except in the cache. A CID that
-// is not said is left open: it is chosen when it is taken. CommandLine fails as the
-// first step of [Launcher.Launch] does.
+// with. Nothing is claimed, made or recorded for it, except in the cache. A CID
+// that is not said is 0 in it: it is chosen when it is taken. CommandLine fails with
+// [configs.Errors], if there is no such image, and without QEMU; a device for
+// vsock need not be there.
 func (l *Launcher) CommandLine(ctx context.Context, spec configs.Machine) ([]string, error) {
 	spec.Default()
-	h, err := l.resolve(ctx, spec)
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	h, err := l.resolveQEMU(ctx, spec, nil)
 	if err != nil {
 		return nil, err
 	}
