@@ -3,6 +3,8 @@ package command
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -54,5 +56,16 @@ func TestTemplateOfAnUnknownField(t *testing.T) {
 	err := report{data: map[string]int{"a": 1}}.write(&bytes.Buffer{}, "template={{.b}}", false)
 	if Of(err) != Usage {
 		t.Errorf("got %v, want a usage error", err)
+	}
+}
+
+// writeFile writes a file and the folders above it.
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
