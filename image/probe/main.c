@@ -15,6 +15,9 @@
 /* How often deadlines are looked at while there are any. Without any the machine sleeps until an interrupt. */
 #define TICK_MS 50
 
+/* How long a restart waits for the host to take the last packets. */
+#define GOODBYE_MS 500
+
 extern uint8_t buffers_memory[]; /* probe.ld */
 
 void main(void);
@@ -57,6 +60,15 @@ static void __attribute__((noreturn)) stop(const char *why)
 	cpu_stop();
 }
 
+/* Resets all connections: a host does not notice by itself that its guest starts anew. Off is different, QEMU's end tells it. */
+static void say_goodbye(void)
+{
+	vsock_end_all();
+	virtio_flush();
+	for (uint32_t began = power_clock(); !virtio_sent_all() && power_clock() - began < GOODBYE_MS;)
+		;
+}
+
 /* Ends the machine when the power button or a command says so. */
 static void obey(void)
 {
@@ -72,6 +84,7 @@ static void obey(void)
 	}
 	if (wish == WISH_RESTART) {
 		log_line(" restart: asked to");
+		say_goodbye();
 		power_restart();
 	}
 }

@@ -253,6 +253,19 @@ void vsock_transport_reset(uint32_t cid)
 	strays_taken = strays_put; /* nobody is left to hear them */
 }
 
+static void end_one(struct conn *c)
+{
+	if (!vsock_can_receive())
+		vsock_pump(); /* room for more resets, if the link has any */
+	vsock_abort(c, ECONNRESET);
+}
+
+void vsock_end_all(void)
+{
+	conn_each(end_one);
+	vsock_pump();
+}
+
 /* The connection whose time is checked may be freed by it, others may not: a service's timeout only touches its own. */
 static void check_deadline(struct conn *c)
 {

@@ -35,6 +35,9 @@ void vsock_tick(void);
 /* The transport's other end was exchanged (VIRTIO_VSOCK_EVENT_TRANSPORT_RESET): all connections are gone, the CID may be new. */
 void vsock_transport_reset(uint32_t cid);
 
+/* Ends all connections with a reset each, before the machine goes. */
+void vsock_end_all(void);
+
 /* For services. */
 
 /* Begins a connection to a peer from a port of our choosing; the service's connected or closed follows. 0 without memory. */

@@ -24,6 +24,7 @@
 	X(full_link_loses_nothing) \
 	X(full_table_refuses_and_recovers) \
 	X(transport_reset_drops_everything) \
+	X(end_of_all_resets_everybody) \
 	X(control_greets_and_answers) \
 	X(control_takes_lines_in_any_pieces) \
 	X(control_says_when_a_line_is_too_long) \

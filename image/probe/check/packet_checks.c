@@ -195,3 +195,13 @@ void transport_reset_drops_everything(void)
 	peer_connect(1000, PORT_CONTROL);
 	CHECK_TEXT(peer_text(1000), "vmlaunch-probe 1 name=web cid=99 token=secret peer=2:1000\n");
 }
+
+void end_of_all_resets_everybody(void)
+{
+	open_all();
+	vsock_end_all();
+	for (uint32_t i = 0; i < CONN_MAX; i++)
+		CHECK_SENT(PACKET_RESET, PORT_ECHO, 1000 + i);
+	CHECK_QUIET();
+	CHECK(conn_count() == 0);
+}
