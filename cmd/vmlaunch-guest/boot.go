@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +17,10 @@ import (
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
+// gcPercent lets the heap grow to 16 MiB before the first collection, which
+// few guests reach: in an emulator, code that runs once is what costs.
+const gcPercent = 400
+
 // boot is PID 1: it sets the system up, serves until somebody asks for an end,
 // and ends the machine. It does not return: what it can't do is told on the
 // console, and the machine powered off, so that the host sees it end.
@@ -26,6 +31,7 @@ func boot() {
 		unix.Sync()
 		_ = powerOff.cut()
 	}()
+	debug.SetGCPercent(gcPercent)
 	changed := make(chan os.Signal, 1) // one that waits stands for any number of exits
 	signal.Notify(changed, unix.SIGCHLD)
 	signals := make(chan os.Signal, 1)
@@ -101,6 +107,11 @@ func (a *agent) serve(ctx context.Context, cfg agentconfig.Config) error {
 		a.listeners = append(a.listeners, l)
 		go a.server.serve(l)
 	}
+	go func() { // ends with the machine
+		if err := watchButton(func() { a.ask(powerOff) }); !errors.Is(err, errNoACPIEvents) {
+			a.con.printf("%v", err)
+		}
+	}()
 	if cfg.EchoPort != 0 {
 		l, err := vsock.Listen(cfg.EchoPort)
 		if err != nil {
