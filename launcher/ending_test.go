@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/vmlaunch/vmlaunch/internal/testenv"
 )
 
 func TestReadEnding(t *testing.T) {
@@ -66,7 +64,7 @@ func TestBootTailBeginsWithThePanic(t *testing.T) {
 
 // TestRealQEMUTellsItsEnding lets a guest restart where that ends QEMU.
 func TestRealQEMUTellsItsEnding(t *testing.T) {
-	testenv.Require(t, testenv.QEMU)
+	qemu := realQEMU(t)
 	rom := make([]byte, 64<<10)
 	// lidt of an empty table, int3: a triple fault, which is a reset.
 	copy(rom[len(rom)-16:], []byte{0x2e, 0x0f, 0x01, 0x1e, 0x00, 0x00, 0xcc})
@@ -76,7 +74,7 @@ func TestRealQEMUTellsItsEnding(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	log, err := exec.CommandContext(ctx, "qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "2", "-bios", path,
+	log, err := exec.CommandContext(ctx, qemu, "-nodefaults", "-display", "none", "-m", "2", "-bios", path,
 		"-action", "reboot=shutdown", "-trace", "enable="+traceShutdown, "-trace", "enable="+traceState).CombinedOutput()
 	if want := shutdownCause(7); err != nil || readEnding(log) != want {
 		t.Errorf("got %+v, %v, want %+v; the log: %s", readEnding(log), err, want, log)

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -16,18 +17,21 @@ import (
 	"github.com/vmlaunch/vmlaunch/qmp"
 )
 
-// envQEMU names another QEMU to try our arguments on; every version that we
-// claim to work with was.
+// envQEMU names another QEMU to try our arguments on, as was done with 7.2.22,
+// 10.0.2 and 11.1.3.
 const envQEMU = "VMLAUNCH_TEST_QEMU"
+
+// realQEMU returns the QEMU to try, or skips t.
+func realQEMU(t *testing.T) string {
+	t.Helper()
+	testenv.Require(t, testenv.QEMU)
+	return cmp.Or(os.Getenv(envQEMU), "qemu-system-x86_64")
+}
 
 // TestRealQEMUTakesOurArguments starts a real QEMU with all that we say to one,
 // the vsock device aside, which needs the kernel's help.
 func TestRealQEMUTakesOurArguments(t *testing.T) {
-	testenv.Require(t, testenv.QEMU)
-	qemu := "qemu-system-x86_64"
-	if path := os.Getenv(envQEMU); path != "" {
-		qemu = path
-	}
+	qemu := realQEMU(t)
 	for _, board := range []string{configs.BoardPC, configs.BoardQ35} {
 		t.Run(board, func(t *testing.T) {
 			dir := t.TempDir() + "/a,b" // a comma where it matters

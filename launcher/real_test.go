@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
+	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/store"
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
@@ -271,5 +273,55 @@ func TestRealPanicIsABootError(t *testing.T) {
 	}
 	if s := b.state("web"); s != Failed {
 		t.Errorf("the machine is %s, want failed and kept", s)
+	}
+}
+
+// TestRealLocalNeedsModes asks an older kernel for what it has not.
+func TestRealLocalNeedsModes(t *testing.T) {
+	testenv.Require(t, testenv.NoModes)
+	b := newBench(t, false)
+	_, err := b.Launch(t.Context(), b.probeSpec("web", "cell", configs.VsockLocal, 42))
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "needs Linux 7.0 or later") {
+		t.Errorf("got %v, want it refused with the reason", err)
+	}
+	b.wantNothing()
+	b.launch(b.probeSpec("web", "cell", configs.VsockGlobal, 42))
+	b.wantAnswer("web")
+	_, err = b.Launch(t.Context(), b.probeSpec("db", "", "", 42))
+	if taken, ok := errors.AsType[*cidalloc.TakenError](err); !ok || !strings.Contains(taken.Holder, `"web"`) {
+		t.Errorf("got %v, want it taken by machine web", err)
+	}
+}
+
+// TestRealWrongNamespace asks for namespaces that can't be had.
+func TestRealWrongNamespace(t *testing.T) {
+	testenv.Require(t, testenv.VsockModes)
+	b := newBench(t, false)
+	_, err := b.Launch(t.Context(), b.probeSpec("web", "nowhere", "", 0))
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "vmlaunch netns create") {
+		t.Errorf("missing namespace: got %v, want fs.ErrNotExist with the way out", err)
+	}
+	name := b.netnsName("there")
+	ns, err := netns.Create(name, vsock.Local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer netns.Remove(name)
+	defer ns.Close()
+	_, err = b.Launch(t.Context(), b.probeSpec("web", "there", configs.VsockGlobal, 0))
+	if mode, ok := errors.AsType[*ModeError](err); !ok || mode.Have != vsock.Local || !errors.Is(err, fs.ErrExist) {
+		t.Errorf("other mode: got %v, want a ModeError", err)
+	}
+	if _, err := b.Launch(t.Context(), b.probeSpec("web", "", configs.VsockLocal, 0)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("local in the host's own: got %v, want a ModeError", err)
+	}
+	b.launch(b.probeSpec("web", "there", "", 0), Detached())
+	if err := b.Down(t.Context(), "web", 0); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := netns.Open(name); err != nil {
+		t.Errorf("a namespace that was there before is gone: %v", err)
+	} else {
+		again.Close()
 	}
 }
