@@ -64,3 +64,33 @@ func TestLockIsExclusive(t *testing.T) {
 		t.Errorf("%d times several holders in %d turns, want 0 in 80", crowds.Load(), turns.Load())
 	}
 }
+
+// TestLockFileThatWasRemoved is the moment between opening a lock's file and
+// locking it, in which its holder removes it.
+func TestLockFileThatWasRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "machine-web")
+	k, err := tryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	if !isFile(late, path) {
+		t.Error("the file there is taken for another one")
+	}
+	k.release()
+	if isFile(late, path) {
+		t.Error("a removed file is taken for the lock")
+	}
+	next, err := tryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.release()
+	if isFile(late, path) {
+		t.Error("a removed file is taken for the next lock")
+	}
+}

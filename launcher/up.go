@@ -26,7 +26,7 @@ func (l *Launcher) Up(ctx context.Context, spec configs.Machine, opts ...Option)
 	if err != nil {
 		return store.Machine{}, err
 	}
-	if d := differences(m.Spec, spec); len(d) > 0 {
+	if d := differences(m, spec); len(d) > 0 {
 		return store.Machine{}, &SpecError{Name: m.Name, Fields: d}
 	}
 	if v := l.look(ctx, m, l.atWork(m.Name)); v.State.down() {
@@ -44,8 +44,16 @@ func (l *Launcher) Up(ctx context.Context, spec configs.Machine, opts ...Option)
 }
 
 // differences names the fields in which the machine that there is differs from
-// what is said. Fields that are not said differ from nothing.
-func differences(have, said configs.Machine) []string {
+// what is said. Fields that are not said differ from nothing, and what was
+// chosen when it was made counts as if it had been said then.
+func differences(m store.Machine, said configs.Machine) []string {
+	have := m.Spec
+	if have.CID == 0 {
+		have.CID = uint32(m.CID)
+	}
+	if have.Vsock == "" && m.Netns.Mode != 0 {
+		have.Vsock = m.Netns.Mode.String()
+	}
 	var d []string
 	compare := func(field string, have, said any, zero bool) {
 		if !zero && have != said {
