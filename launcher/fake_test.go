@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -190,7 +191,7 @@ func TestKillAtEveryStepOfAStart(t *testing.T) {
 		if _, err := b.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		v, err := b.Inspect(t.Context(), "web")
+		m, err := b.record(t.Context(), "web")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,8 +199,8 @@ func TestKillAtEveryStepOfAStart(t *testing.T) {
 		if step == "keep" {
 			want, processes = Running, 1
 		}
-		if v.State != want || v.CID != 42 || len(b.processes()) != processes {
-			t.Errorf("killed at %s: %s with CID %d and processes %v, want %s", step, v.State, v.CID, b.processes(), want)
+		if s := b.state("web"); s != want || m.CID != 42 || len(b.processes()) != processes {
+			t.Errorf("killed at %s: %s with CID %d and processes %v, want %s", step, s, m.CID, b.processes(), want)
 		}
 	}
 }
@@ -472,4 +473,49 @@ func TestOneNameAtOnce(t *testing.T) {
 	} else {
 		ns.Close()
 	}
+}
+
+// TestNothingStaysOpen counts descriptors and goroutines over whole lives of a
+// machine, those that fail included.
+func TestNothingStaysOpen(t *testing.T) {
+	b := newBench(t, true)
+	good, bad := b.fakeSpec(fakeqemu.Behaviour{}), b.fakeSpec(fakeqemu.Behaviour{RefuseOn: "cont"})
+	life := func() {
+		b.launch(good, Detached())
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if _, err := b.Machines(ctx); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+		if _, err := b.Dial(ctx, "web", 1); err == nil {
+			t.Error("a double of a guest was reached")
+		}
+		if err := b.Down(t.Context(), "web", time.Second); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.Launch(t.Context(), bad); err == nil {
+			t.Error("the bad one was launched")
+		}
+	}
+	life() // the runtime and the poller open what they keep
+	files, routines := openFiles(t), runtime.NumGoroutine()
+	for range 3 {
+		life()
+	}
+	runtime.GC() // os.Process of a QEMU that lives on is left to it
+	if now := openFiles(t); now > files {
+		t.Errorf("%d files open, were %d", now, files)
+	}
+	if now := runtime.NumGoroutine(); now > routines {
+		t.Errorf("%d goroutines, were %d", now, routines)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	d, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(d)
 }

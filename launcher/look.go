@@ -15,7 +15,7 @@ import (
 const lookers = 16
 
 // Machines returns all machines as they are now, by name. A QEMU that does not
-// answer costs two seconds once, not each. It fails as store.Store.View does.
+// answer costs [lookWait] once, not each. It fails as store.Store.View does.
 func (l *Launcher) Machines(ctx context.Context) ([]View, error) {
 	var records []store.Machine
 	err := l.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -51,7 +51,7 @@ func (l *Launcher) Inspect(ctx context.Context, name string) (View, error) {
 
 // hearAbout asks a guest that runs, and of which nobody has heard that it is
 // ready, once whether it is: who started it did not wait. A guest that is not
-// ready refuses at once, or on kernels before 7.2 after two seconds.
+// ready refuses at once, or on kernels before 7.2 after 2 s.
 func (l *Launcher) hearAbout(ctx context.Context, v View) View {
 	if v.State != Running || v.Ready {
 		return v

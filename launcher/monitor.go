@@ -16,8 +16,8 @@ const (
 	monitorWait = 2 * time.Minute
 	// lookWait bounds a question about the state of a running QEMU, which
 	// answers in less than a millisecond, or a few emulated. Who takes longer is
-	// called unresponsive.
-	lookWait = 2 * time.Second
+	// called unresponsive. The margin is for hosts with a load of 20.
+	lookWait = 3 * time.Second
 	// exitWait bounds the wait for a QEMU whose monitor is gone to be gone too.
 	exitWait = 5 * time.Second
 )
