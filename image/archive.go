@@ -96,7 +96,6 @@ func (a *Archive) Has(name string) bool { return a.seen[clean(name)] }
 // Close ends the archive and returns the first failure of any call.
 func (a *Archive) Close() error {
 	a.header("TRAILER!!!", 0, 0, [2]uint32{})
-	a.pad(4)
 	if a.err != nil {
 		return fmt.Errorf("write archive: %w", a.err)
 	}
@@ -131,7 +130,8 @@ func (a *Archive) parents(name string) {
 	}
 }
 
-// header writes an entry's 13 fields of eight hex digits, and its name.
+// header writes an entry's 13 fields of eight hex digits, and its name, padded
+// to where the content, or the next archive, may begin.
 func (a *Archive) header(name string, mode uint32, size int, dev [2]uint32) {
 	a.seen[name] = true
 	links := 1

@@ -47,6 +47,7 @@ func TestParseUsernet(t *testing.T) {
 		"none":         {table, 0},
 		"no number":    {table + "  TCP[HOST_FORWARD]   8       127.0.0.1 port       10.0.2.15    22     0     0\r\n", 0},
 		"out of range": {table + "  TCP[HOST_FORWARD]   8       127.0.0.1 70000       10.0.2.15    22     0     0\r\n", 0},
+		"not yet open": {table + "  TCP[HOST_FORWARD]   8       127.0.0.1 0       10.0.2.15    22     0     0\r\n", 0},
 		"no user net":  {"", 0},
 	}
 	for name, tt := range tests {
