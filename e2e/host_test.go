@@ -20,6 +20,9 @@ import (
 // half a minute on two emulated cores, several at once a few times that.
 const commandBound = 4 * time.Minute
 
+// sharedCache is where vmlaunch keeps images by default, as root.
+const sharedCache = "/var/cache/vmlaunch"
+
 // A host is one vmlaunch installation of its own: a --root folder, and the
 // promise that nothing of it stays when the test ends.
 type host struct {
@@ -35,6 +38,11 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	root, err := os.MkdirTemp("", "e2e")
 	if err != nil {
+		t.Fatal(err)
+	}
+	// Kernels and initramfs are shared: a nest comes with its own, and has no
+	// network to get others.
+	if err := os.Symlink(sharedCache, filepath.Join(root, "cache")); err != nil {
 		t.Fatal(err)
 	}
 	h := &host{t: t, root: root, pins: pins(t)}
@@ -79,7 +87,8 @@ func (h *host) run(args ...string) result {
 // runInput is run with text on standard input.
 func (h *host) runInput(input string, args ...string) result {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), commandBound)
+	// Not the test's context: it ends before the clean-up that runs commands too.
+	ctx, cancel := context.WithTimeout(context.Background(), commandBound)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(), append([]string{"--root", h.root}, args...)...)
 	var stdout, stderr bytes.Buffer
@@ -207,14 +216,14 @@ func (h *host) wantClean() {
 			h.t.Errorf("left behind: namespace %s", n)
 		}
 	}
-	for _, dir := range []string{"run", "state/machines"} {
-		entries, err := os.ReadDir(filepath.Join(h.root, dir))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			h.t.Errorf("look for run files: %v", err)
+	for _, pattern := range []string{"run/*", "run/.locks/*", "state/machines/*"} {
+		paths, err := filepath.Glob(filepath.Join(h.root, pattern))
+		if err != nil {
+			h.t.Errorf("look for files: %v", err)
 		}
-		for _, e := range entries {
-			if e.IsDir() {
-				h.t.Errorf("left behind: %s", filepath.Join(h.root, dir, e.Name()))
+		for _, p := range paths {
+			if filepath.Base(p) != ".locks" { // the empty folder of the locks may stay
+				h.t.Errorf("left behind: %s", p)
 			}
 		}
 	}

@@ -51,7 +51,7 @@ func TestKilledQEMUIsSeen(t *testing.T) {
 	if m := h.list()["apple"]; m.PID != 0 || m.Ready {
 		t.Errorf("ls shows %+v", m)
 	}
-	h.wantFailure(4, []string{`"apple"`}, "exec", "apple", "--", "NAME")
+	h.wantFailure(125, []string{`"apple"`}, "exec", "apple", "--", "NAME")
 	h.must("start", "apple")
 	if m := h.inspect("apple"); m.CID != before.CID || m.PID == before.PID {
 		t.Errorf("after start: %+v, want the CID of %+v and another process", m, before)
