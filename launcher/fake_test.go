@@ -519,3 +519,32 @@ func openFiles(t *testing.T) int {
 	}
 	return len(d)
 }
+
+// TestALaunchUnderWayIsLeftAlone looks at a machine, as another command would,
+// from within each step of its launch.
+func TestALaunchUnderWayIsLeftAlone(t *testing.T) {
+	b := newBench(t, true)
+	other := newLauncher(b.root, true)
+	looks := 0
+	b.Step = func(step string) {
+		looks++
+		if repairs, err := other.Reconcile(t.Context()); err != nil || len(repairs) > 0 {
+			t.Errorf("%s: repaired %v, %v", step, repairs, err)
+		}
+		m, err := other.record(t.Context(), "web")
+		if errors.Is(err, fs.ErrNotExist) {
+			return // not recorded yet
+		}
+		want := Starting
+		if step == "keep" {
+			want = Running
+		}
+		if s := b.look(t.Context(), m, other.atWork("web")).State; err != nil || s != want {
+			t.Errorf("%s: another command sees %s (%v), want %s", step, s, err, want)
+		}
+	}
+	b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
+	if looks != len(Steps()) {
+		t.Errorf("%d looks, want one for each of %d steps", looks, len(Steps()))
+	}
+}
