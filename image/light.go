@@ -163,6 +163,15 @@ func (b lightBuild) run(ctx context.Context) (Kernel, error) {
 	if err := b.configure(ctx, src); err != nil {
 		return Kernel{}, err
 	}
+	k, err := b.compile(ctx, src)
+	if err != nil {
+		return Kernel{}, err
+	}
+	return k, errors.Join(os.RemoveAll(src), os.RemoveAll(b.root))
+}
+
+// compile builds the configured source and leaves the result in the folder.
+func (b lightBuild) compile(ctx context.Context, src string) (Kernel, error) {
 	version, err := b.make(ctx, src, "-s", "kernelrelease")
 	if err != nil {
 		return Kernel{}, err
@@ -178,8 +187,7 @@ func (b lightBuild) run(ctx context.Context) (Kernel, error) {
 	if ok, err := bootsByPVH(out); err != nil || !ok {
 		return Kernel{}, fmt.Errorf("built kernel can't be booted directly: %w", errors.Join(err, errors.ErrUnsupported))
 	}
-	k := Kernel{Ref: refLight, Version: strings.TrimSpace(version), Path: vmlinuxName}
-	return k, errors.Join(os.RemoveAll(src), os.RemoveAll(b.root))
+	return Kernel{Ref: refLight, Version: strings.TrimSpace(version), Path: vmlinuxName}, nil
 }
 
 // extract unpacks the source's archive, which is inside the package.
