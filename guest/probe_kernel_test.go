@@ -32,12 +32,12 @@ type stream interface {
 
 func dialFrom(t *testing.T, ns *netns.NS, cid vsock.CID, port uint32) (stream, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	var conn net.Conn
-	err := ns.Do(func() (err error) {
-		conn, err = vsock.Dial(ctx, cid, port)
-		return err
+	err := patiently(t.Context(), func() error {
+		return ns.Do(func() (err error) {
+			conn, err = vsock.Dial(t.Context(), cid, port)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func TestProbeOnBothBoards(t *testing.T) {
 }
 
 func testProbeGreeting(t *testing.T, m *machine) {
-	p := m.control()
+	p := m.control(t)
 	h := p.Hello()
 	if h.Name != "web" || h.CID != m.cid || h.Token != m.token || h.Peer.CID != vsock.Host {
 		t.Errorf("hello: got %+v, want web, cid %d, token %s, peer 2:…", h, m.cid, m.token)
@@ -95,7 +95,7 @@ func testProbeGreeting(t *testing.T, m *machine) {
 }
 
 func testProbeEcho(t *testing.T, m *machine) {
-	c := m.dial(guest.ProbeEcho)
+	c := m.dial(t, guest.ProbeEcho)
 	for n := 1; n <= 200_000; n *= 7 { // smaller and larger than packets and windows
 		if err := echoes(c, rand.New(rand.NewPCG(1, uint64(n))), n); err != nil {
 			t.Fatalf("%d bytes: %v", n, err)
@@ -156,28 +156,38 @@ func testProbeDialOut(t *testing.T, m *machine) {
 	})
 	mute := listen(t, m.ns, m.cid, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	short := listen(t, m.ns, m.cid, func(c net.Conn) { _, _ = io.WriteString(c, "bye") })
-	p := m.control()
+	p := m.control(t)
 
-	if got := do(t, p, fmt.Sprintf("DIAL 2 %d good day", l)); !strings.Contains(got, "end=line read=18 text=you said good day\\n") {
-		t.Errorf("a listener that answers: got %q", got)
-	}
-	if got := do(t, p, fmt.Sprintf("DIAL 2 %d", mute)); !strings.HasSuffix(got, "end=quiet read=0 text=") {
-		t.Errorf("a listener that says nothing: got %q", got)
-	}
-	if got := do(t, p, fmt.Sprintf("DIAL 2 %d", short)); !strings.HasSuffix(got, "end=eof read=3 text=bye") {
-		t.Errorf("a listener that hangs up: got %q", got)
-	}
-	for _, c := range []struct {
-		line string
-		want unix.Errno
-	}{
-		{"DIAL 2 4712", unix.ECONNRESET}, // nothing listens there
-		{fmt.Sprintf("DIAL %d 7", m.cid+1), unix.ETIMEDOUT},
-		{fmt.Sprintf("DIAL %d 7", m.cid), unix.ETIMEDOUT}, // there is no loopback in it
-		{"DIAL 2 x", unix.EINVAL},
+	for _, c := range []struct{ name, line, want string }{
+		{"a listener that answers", fmt.Sprintf("DIAL 2 %d good day", l), "end=line read=18 text=you said good day\\n"},
+		{"a listener that says nothing", fmt.Sprintf("DIAL 2 %d", mute), "end=quiet read=0 text="},
+		{"a listener that hangs up", fmt.Sprintf("DIAL 2 %d", short), "end=eof read=3 text=bye"},
 	} {
-		if answer, err := refuse(t, p, c.line); !errors.Is(err, c.want) {
-			t.Errorf("%s: got %q, %v, want %v", c.line, answer, err, c.want)
+		// A busy host may not have answered when the guest's patience ends.
+		err := eventually(t.Context(), func() error {
+			if got, err := refuse(t, p, c.line); err != nil || !strings.HasSuffix(got, c.want) {
+				return fmt.Errorf("got %q, %v, want …%q", got, err, c.want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	for line, want := range map[string]unix.Errno{
+		"DIAL 2 4712":                     unix.ECONNRESET, // nothing listens there
+		fmt.Sprintf("DIAL %d 7", m.cid+1): unix.ETIMEDOUT,
+		fmt.Sprintf("DIAL %d 7", m.cid):   unix.ETIMEDOUT, // there is no loopback in it
+		"DIAL 2 x":                        unix.EINVAL,
+	} {
+		err := eventually(t.Context(), func() error {
+			if answer, err := refuse(t, p, line); !errors.Is(err, want) {
+				return fmt.Errorf("got %q, %v, want %v", answer, err, want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
 		}
 	}
 }
@@ -216,12 +226,12 @@ func listen(t *testing.T, ns *netns.NS, cid vsock.CID, serve func(net.Conn)) (po
 }
 
 func testProbeListen(t *testing.T, m *machine) {
-	p := m.control()
+	p := m.control(t)
 	do(t, p, "LISTEN 8000")
 	if _, err := refuse(t, p, "LISTEN 8000"); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("twice: got %v, want %v", err, unix.EADDRINUSE)
 	}
-	c := m.dial(8000)
+	c := m.dial(t, 8000)
 	if err := echoes(c, rand.New(rand.NewPCG(2, 2)), 5000); err != nil {
 		t.Error(err)
 	}
@@ -240,7 +250,7 @@ func testProbeListen(t *testing.T, m *machine) {
 // testProbeHalfClose ends sending with much still on its way back.
 func testProbeHalfClose(t *testing.T, m *machine) {
 	const n = 50_000 // within the echo's window: the write ends before anything is read
-	c := m.dial(guest.ProbeEcho)
+	c := m.dial(t, guest.ProbeEcho)
 	if _, err := c.Write(make([]byte, n)); err != nil {
 		t.Fatal(err)
 	}
@@ -255,9 +265,9 @@ func testProbeHalfClose(t *testing.T, m *machine) {
 
 func testProbeDiscardAndChargen(t *testing.T, m *machine) {
 	const n = 300_000 // more than a window
-	p := m.control()
+	p := m.control(t)
 	before := counts(t, p, guest.ProbeDiscard)["bytes_in"]
-	d := m.dial(guest.ProbeDiscard)
+	d := m.dial(t, guest.ProbeDiscard)
 	if _, err := d.Write(make([]byte, n)); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +281,7 @@ func testProbeDiscardAndChargen(t *testing.T, m *machine) {
 		t.Error(err)
 	}
 
-	c := m.dial(guest.ProbeChargen)
+	c := m.dial(t, guest.ProbeChargen)
 	if _, err := fmt.Fprintf(c, "%d\n", n); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +300,7 @@ func testProbeDiscardAndChargen(t *testing.T, m *machine) {
 // testProbeBrokenOff hangs up in the middle of everything, and asks that the
 // guest forgets these connections and serves on.
 func testProbeBrokenOff(t *testing.T, m *machine) {
-	p := m.control()
+	p := m.control(t)
 	before := counts(t, p, 0)
 	for range 5 {
 		echo, err := dialFrom(t, m.ns, m.cid, guest.ProbeEcho)
@@ -304,7 +314,7 @@ func testProbeBrokenOff(t *testing.T, m *machine) {
 		}
 		_, _ = io.WriteString(chargen, "4000000000\n")
 		_, _ = io.ReadFull(chargen, make([]byte, 10))
-		control := m.control()
+		control := m.control(t)
 		_ = errors.Join(echo.Close(), chargen.Close(), control.Close())
 	}
 	err := eventually(t.Context(), func() error {
@@ -328,8 +338,8 @@ func testProbeReboot(t *testing.T, m *machine) {
 		t.Fatal(err)
 	}
 	again := listenReady(t, m.ns, m.cid, m.ready.Port())
-	old := m.dial(guest.ProbeEcho)
-	if got := do(t, m.control(), "REBOOT"); got != "OK restarting" {
+	old := m.dial(t, guest.ProbeEcho)
+	if got := do(t, m.control(t), "REBOOT"); got != "OK restarting" {
 		t.Errorf("got %q", got)
 	}
 	err := m.ns.Do(func() error {
@@ -342,11 +352,11 @@ func testProbeReboot(t *testing.T, m *machine) {
 	if err != nil {
 		t.Error(err)
 	}
-	m.wait("ready again", again.Wait)
+	m.wait(t, "ready again", again.Wait)
 	if n, err := old.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a connection from before: read %d bytes, %v, want its end", n, err)
 	}
-	if n := counts(t, m.control(), 0); n["open"] != 1 || n["bytes_in"] > 100 {
+	if n := counts(t, m.control(t), 0); n["open"] != 1 || n["bytes_in"] > 100 {
 		t.Errorf("counts after the reboot: got %v, want those of a new guest", n)
 	}
 	if got := strings.Count(m.console.String(), fmt.Sprintf("cid %d ready\r\n", m.cid)); got != 2 {
@@ -355,15 +365,15 @@ func testProbeReboot(t *testing.T, m *machine) {
 }
 
 func testProbePowerButton(t *testing.T, m *machine) {
-	c := m.dial(guest.ProbeEcho) // is no reason to stay
+	c := m.dial(t, guest.ProbeEcho) // is no reason to stay
 	if err := echoes(c, rand.New(rand.NewPCG(3, 3)), 10); err != nil {
 		t.Error(err)
 	}
-	if err := m.monitor().Powerdown(t.Context()); err != nil {
+	if err := m.monitor(t).Powerdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	pressed := time.Now()
-	if exit := m.ended(); exit != 0 {
+	if exit := m.ended(t); exit != 0 {
 		t.Errorf("exit status: got %d, want 0", exit)
 	}
 	t.Logf("off after %v", time.Since(pressed).Round(time.Millisecond))
@@ -377,10 +387,10 @@ func TestProbeOff(t *testing.T) {
 	for _, board := range []string{"pc", "q35"} {
 		t.Run(board, func(t *testing.T) {
 			m := startProbe(t, image, probeSpec{board: board})
-			if got := do(t, m.control(), "OFF"); got != "OK going off" {
+			if got := do(t, m.control(t), "OFF"); got != "OK going off" {
 				t.Errorf("got %q", got)
 			}
-			if exit := m.ended(); exit != 0 {
+			if exit := m.ended(t); exit != 0 {
 				t.Errorf("exit status: got %d, want 0", exit)
 			}
 		})
@@ -393,7 +403,7 @@ func TestProbeServes200Connections(t *testing.T) {
 	const connections = 200
 	var conns []stream
 	for range connections {
-		conns = append(conns, m.dial(guest.ProbeEcho))
+		conns = append(conns, m.dial(t, guest.ProbeEcho))
 	}
 	var group sync.WaitGroup
 	for i, c := range conns {
@@ -404,7 +414,7 @@ func TestProbeServes200Connections(t *testing.T) {
 		})
 	}
 	group.Wait()
-	p := m.control()
+	p := m.control(t)
 	if n := counts(t, p, guest.ProbeEcho); n["connections"] != connections || n["bytes_out"] != connections*5000 {
 		t.Errorf("counts: got %v, want %d connections with 5000 bytes each", n, connections)
 	}
@@ -418,7 +428,7 @@ func TestProbeServes200Connections(t *testing.T) {
 func TestProbeEchoes64MiB(t *testing.T) {
 	m := startProbe(t, requireProbe(t), probeSpec{})
 	const size = 64 << 20
-	c := m.dial(guest.ProbeEcho)
+	c := m.dial(t, guest.ProbeEcho)
 	if err := c.SetDeadline(time.Now().Add(5 * patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -456,7 +466,7 @@ func TestProbeEchoes64MiB(t *testing.T) {
 		t.Error("other bytes came back")
 	}
 	t.Logf("64 MiB there and back in %v", time.Since(began).Round(time.Millisecond))
-	if n := counts(t, m.control(), 0); n["bad"] != 0 || n["bytes_out"] < size {
+	if n := counts(t, m.control(t), 0); n["bad"] != 0 || n["bytes_out"] < size {
 		t.Errorf("counts: got %v", n)
 	}
 }
@@ -489,14 +499,14 @@ func TestProbeRepeatsReadiness(t *testing.T) {
 	first := listenReady(t, ns, cid, 0)
 	port := first.Port()
 	m := &machine{
-		t: t, ns: ns, cid: cid, ready: first, dir: t.TempDir(), console: new(transcript), done: make(chan struct{}),
+		ns: ns, cid: cid, token: "secret", ready: first, dir: t.TempDir(), console: new(transcript), done: make(chan struct{}),
 	}
 	m.qmp = m.dir + "/qmp"
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m.start(image, "pc")
-	p := m.controlWhenUp()
+	m.start(t, image, "pc")
+	p := m.controlWhenUp(t)
 	err := eventually(t.Context(), func() error {
 		if n := counts(t, p, 0); n["resets_in"] < 2 {
 			return fmt.Errorf("tries: got %d, want at least 2", n["resets_in"])
@@ -507,7 +517,7 @@ func TestProbeRepeatsReadiness(t *testing.T) {
 		t.Error(err)
 	}
 	second := listenReady(t, ns, cid, port)
-	m.wait("ready", second.Wait)
+	m.wait(t, "ready", second.Wait)
 	err = eventually(t.Context(), func() error {
 		if !strings.Contains(m.console.String(), "told that it is ready") {
 			return fmt.Errorf("console: got %q", m.console)
@@ -520,17 +530,15 @@ func TestProbeRepeatsReadiness(t *testing.T) {
 }
 
 // controlWhenUp dials until the guest's device is up.
-func (m *machine) controlWhenUp() *guest.Probe {
-	m.t.Helper()
-	var p *guest.Probe
-	err := eventually(m.t.Context(), func() (err error) {
-		p, err = guest.DialProbe(m.t.Context(), m.ns, m.cid, m.token)
-		return err
+func (m *machine) controlWhenUp(t *testing.T) (p *guest.Probe) {
+	t.Helper()
+	m.wait(t, "the control port", func(ctx context.Context) error {
+		return eventually(ctx, func() (err error) {
+			p, err = guest.DialProbe(ctx, m.ns, m.cid, m.token)
+			return err
+		})
 	})
-	if err != nil {
-		m.t.Fatalf("%v\nconsole:\n%s", err, m.console)
-	}
-	m.t.Cleanup(func() { _ = p.Close() })
+	t.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
@@ -569,17 +577,23 @@ func TestProbeSameCIDInTwoNamespaces(t *testing.T) {
 	}
 	for i, want := range []string{"text=red\\n", "text=blue\\n"} {
 		m := machines[i]
-		p := m.control()
+		p := m.control(t)
 		if h := p.Hello(); h.CID != cid {
 			t.Errorf("cid: got %d, want %d", h.CID, cid)
 		}
 		do(t, p, fmt.Sprintf("LISTEN %d", 8000+i))
-		if got := do(t, p, fmt.Sprintf("DIAL 2 %d", port)); !strings.HasSuffix(got, want) {
-			t.Errorf("machine %d dials: got %q, want …%q", i, got, want)
+		err := eventually(t.Context(), func() error {
+			if got, err := refuse(t, p, fmt.Sprintf("DIAL 2 %d", port)); err != nil || !strings.HasSuffix(got, want) {
+				return fmt.Errorf("machine %d dials: got %q, %v, want …%q", i, got, err, want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 	for i, m := range machines {
-		m.dial(8000 + uint32(i))
+		m.dial(t, 8000+uint32(i))
 		if _, err := dialFrom(t, m.ns, cid, 8001-uint32(i)); !errors.Is(err, unix.ECONNRESET) {
 			t.Errorf("the other one's port from namespace %d: got %v, want %v", i, err, unix.ECONNRESET)
 		}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/netns"
@@ -55,7 +57,6 @@ type probeSpec struct {
 
 // A machine is a probe guest under a real QEMU.
 type machine struct {
-	t     *testing.T
 	ns    *netns.NS
 	cid   vsock.CID
 	token string
@@ -87,18 +88,18 @@ func startProbe(t *testing.T, image string, s probeSpec) *machine {
 		s.ready = listenReady(t, s.ns, s.cid, 0)
 	}
 	m := &machine{
-		t: t, ns: s.ns, cid: s.cid, token: "token-of-" + strings.ReplaceAll(t.Name(), "/", "-"), ready: s.ready,
+		ns: s.ns, cid: s.cid, token: "token-of-" + strings.ReplaceAll(t.Name(), "/", "-"), ready: s.ready,
 		dir: t.TempDir(), console: new(transcript), done: make(chan struct{}),
 	}
 	m.qmp = filepath.Join(m.dir, "qmp")
-	m.start(image, s.board)
-	m.wait("ready", s.ready.Wait)
+	m.start(t, image, s.board)
+	m.wait(t, "ready", s.ready.Wait)
 	t.Logf("ready after %v", time.Since(m.began).Round(time.Millisecond))
 	return m
 }
 
-func (m *machine) start(image, board string) {
-	m.t.Helper()
+func (m *machine) start(t *testing.T, image, board string) {
+	t.Helper()
 	m.qemu = exec.Command("qemu-system-x86_64", "-accel", "tcg", "-machine", board, "-m", "2", "-nodefaults", "-no-user-config",
 		"-display", "none", "-serial", "stdio", "-bios", image,
 		"-qmp", "unix:"+m.qmp+",server=on,wait=off",
@@ -109,24 +110,25 @@ func (m *machine) start(image, board string) {
 	m.qemu.Stdout, m.qemu.Stderr = m.console, m.console
 	m.began = time.Now()
 	if err := m.ns.Do(m.qemu.Start); err != nil {
-		m.t.Fatalf("start %s: %v", m.qemu, err)
+		t.Fatalf("start %s: %v", m.qemu, err)
 	}
 	go func() {
 		defer close(m.done)
 		m.exit = m.qemu.Wait()
 	}()
-	m.t.Cleanup(func() {
+	t.Cleanup(func() {
 		_ = m.qemu.Process.Kill()
 		<-m.done
-		m.awaitFree()
-		if m.t.Failed() {
-			m.t.Logf("to repeat: %s\nconsole:\n%s", m.qemu, m.console)
+		m.awaitFree(t)
+		if t.Failed() {
+			t.Logf("to repeat: %s\nconsole:\n%s", m.qemu, m.console)
 		}
 	})
 }
 
 // awaitFree waits until the kernel has let the CID go, for who comes next.
-func (m *machine) awaitFree() {
+func (m *machine) awaitFree(t *testing.T) {
+	t.Helper()
 	err := m.ns.Do(func() error {
 		return eventually(context.Background(), func() error {
 			g, err := vsock.Hold(m.cid)
@@ -137,15 +139,15 @@ func (m *machine) awaitFree() {
 		})
 	})
 	if err != nil {
-		m.t.Errorf("cid %d after the end of QEMU: %v", m.cid, err)
+		t.Errorf("cid %d after the end of QEMU: %v", m.cid, err)
 	}
 }
 
 // wait runs one of the waits of a test, with a bound, and says what the machine
 // said when it fails.
-func (m *machine) wait(what string, wait func(context.Context) error) {
-	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+func (m *machine) wait(t *testing.T, what string, wait func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	go func() {
 		select {
@@ -155,62 +157,63 @@ func (m *machine) wait(what string, wait func(context.Context) error) {
 		}
 	}()
 	if err := wait(ctx); err != nil {
-		m.t.Fatalf("wait for %s: %v\nconsole:\n%s", what, err, m.console)
+		t.Fatalf("wait for %s: %v\nconsole:\n%s", what, err, m.console)
 	}
 }
 
 // control opens a control connection.
-func (m *machine) control() *guest.Probe {
-	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
-	defer cancel()
-	p, err := guest.DialProbe(ctx, m.ns, m.cid, m.token)
+func (m *machine) control(t *testing.T) (p *guest.Probe) {
+	t.Helper()
+	err := patiently(t.Context(), func() (err error) {
+		p, err = guest.DialProbe(t.Context(), m.ns, m.cid, m.token)
+		return err
+	})
 	if err != nil {
-		m.t.Fatalf("%v\nconsole:\n%s", err, m.console)
+		t.Fatalf("%v\nconsole:\n%s", err, m.console)
 	}
-	m.t.Cleanup(func() { _ = p.Close() })
+	t.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
 // dial opens a connection to a port of the machine.
-func (m *machine) dial(port uint32) (c stream) {
-	m.t.Helper()
-	conn, err := dialFrom(m.t, m.ns, m.cid, port)
+func (m *machine) dial(t *testing.T, port uint32) stream {
+	t.Helper()
+	conn, err := dialFrom(t, m.ns, m.cid, port)
 	if err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	m.t.Cleanup(func() { _ = conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 
 // monitor opens a QMP conversation.
-func (m *machine) monitor() *qmp.Client {
-	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+func (m *machine) monitor(t *testing.T) *qmp.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := qmp.Dial(ctx, m.qmp)
 	if err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	m.t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
 // ended waits for the end of QEMU and returns its exit status.
-func (m *machine) ended() int {
-	m.t.Helper()
+func (m *machine) ended(t *testing.T) int {
+	t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
 	case <-m.done:
 	case <-timeout.C:
-		m.t.Fatalf("QEMU does not end\nconsole:\n%s", m.console)
+		t.Fatalf("QEMU does not end\nconsole:\n%s", m.console)
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](m.exit); ok {
 		return exit.ExitCode()
 	}
 	if m.exit != nil {
-		m.t.Fatal(m.exit)
+		t.Fatal(m.exit)
 	}
 	return 0
 }
@@ -302,6 +305,18 @@ func eventually(ctx context.Context, look func() error) error {
 		select {
 		case <-again.C:
 		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// patiently tries again what the kernel gave up: it waits 2 s for a guest's
+// answer, which is not long where everything is emulated twice.
+func patiently(ctx context.Context, dial func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if err := dial(); !errors.Is(err, unix.ETIMEDOUT) || ctx.Err() != nil {
 			return err
 		}
 	}

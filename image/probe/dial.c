@@ -7,7 +7,7 @@
 #include "vsock.h"
 
 /* How long a connected peer may say nothing before the dial is answered with what there is. */
-#define QUIET_MS 1000
+#define QUIET_MS 2000
 
 static const struct service service_dial;
 

@@ -243,9 +243,9 @@ void dial_reports_every_end(void)
 	peer_start();
 	enter();
 	dial_and_accept("DIAL 2 5000\n");
-	peer_pass_time(950);
+	peer_pass_time(1950);
 	peer_data(5000, FIRST, "hm", 2);
-	peer_pass_time(950);
+	peer_pass_time(1950);
 	CHECK_TEXT(peer_text(ME), "");
 	peer_pass_time(50);
 	CHECK_TEXT(peer_text(ME), "OK connected from=49152 end=quiet read=2 text=hm\n");
