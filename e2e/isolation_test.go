@@ -37,9 +37,11 @@ var (
 // forKinds runs test with each built-in guest.
 func forKinds(t *testing.T, test func(t *testing.T, k kind)) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
-	for _, k := range []kind{probe, linux} {
-		t.Run(k.image, func(t *testing.T) { test(t, k) })
-	}
+	t.Run(probe.image, func(t *testing.T) { test(t, probe) })
+	t.Run(linux.image, func(t *testing.T) {
+		testenv.Require(t, testenv.Light)
+		test(t, linux)
+	})
 }
 
 // up brings up one machine with sameCID in a namespace and waits for ready.
