@@ -26,7 +26,7 @@ func TestArgs(t *testing.T) {
 		-chardev socket,id=monitor,server=on,wait=off,fd=3 -mon chardev=monitor,mode=control
 		-netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22 -device virtio-net-pci,netdev=net,romfile=
 		-kernel /cache/vmlinux -initrd /run/a,b/initrd -append`)
-	want = append(want, "console=ttyS0 panic=-1 quiet")
+	want = append(want, "console=ttyS0 panic=-1 quiet no_timer_check")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
