@@ -15,14 +15,14 @@ type machineJSON struct {
 	Name      string         `json:"name"`
 	State     launcher.State `json:"state"`
 	Ready     bool           `json:"ready"`
-	Cause     string         `json:"cause,omitempty"` // why State is failed
+	Cause     string         `json:"cause"` // why State is failed
 	CID       uint32         `json:"cid"`
 	Netns     string         `json:"netns"` // "" is the host's own
 	Mode      string         `json:"mode"`
 	Image     string         `json:"image"`
 	CPUs      int            `json:"cpus"`
 	MemoryMiB int            `json:"memory_mib"`
-	PID       int            `json:"pid,omitempty"` // of QEMU, while it lives
+	PID       int            `json:"pid"` // of QEMU, while it lives
 	UptimeS   int64          `json:"uptime_seconds"`
 	Created   time.Time      `json:"created"`
 	Started   time.Time      `json:"started,omitzero"`
