@@ -16,7 +16,9 @@ import (
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/internal/fakeqemu"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
+	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // The tests in this file run everywhere: QEMU is a double, and so is the device
@@ -389,8 +391,8 @@ func TestNamespaceGoesWithItsLastMachine(t *testing.T) {
 	if err := b.Down(t.Context(), "web", 0); err != nil {
 		t.Fatal(err)
 	}
-	if ns, _, err := b.Namespace(t.Context(), "db"); err != nil {
-		t.Errorf("the namespace of the second is gone: %v", err)
+	if ns, err := netns.Open(first.Netns); err != nil {
+		t.Errorf("the name of the second one's namespace is gone: %v", err)
 	} else {
 		ns.Close()
 	}
@@ -398,6 +400,83 @@ func TestNamespaceGoesWithItsLastMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.wantNothing()
+}
+
+// TestNamespaceOfSomebodyElseStays puts another namespace under the name of the
+// one that a launch made.
+func TestNamespaceOfSomebodyElseStays(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	b.launch(spec, Detached())
+	if err := netns.Remove(spec.Netns); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := netns.Create(spec.Netns, vsock.Global)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	defer netns.Remove(spec.Netns)
+	if ns, m, err := b.Namespace(t.Context(), "web"); err != nil || ns.ID() != m.Netns.ID {
+		t.Errorf("the machine's own namespace is not found through its QEMU: %v", err)
+	} else {
+		ns.Close()
+	}
+	if err := b.Down(t.Context(), "web", 0); err != nil {
+		t.Fatal(err)
+	}
+	now, err := netns.Open(spec.Netns)
+	if err != nil || now.ID() != theirs.ID() {
+		t.Fatalf("their namespace is gone: %v", err)
+	}
+	now.Close()
+	if err := netns.Remove(spec.Netns); err != nil {
+		t.Error(err)
+	}
+	b.wantNothing()
+}
+
+// TestLeasesOfNobodyAreFreed writes what no launch leaves.
+func TestLeasesOfNobodyAreFreed(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	m := b.launch(spec, Detached())
+	earlier := store.SpaceOf(netns.ID{Boot: "earlier", Cookie: 7}, vsock.Local)
+	err := b.Store.Update(t.Context(), func(tx *store.Tx) error {
+		return errors.Join(
+			tx.PutLease(store.Lease{CID: 50, Space: m.Space, Machine: "nobody", Taken: time.Now()}),
+			tx.PutLease(store.Lease{CID: 51, Space: m.Space, Machine: "web", Taken: time.Now()}),
+			tx.PutLease(store.Lease{CID: 52, Space: earlier, Machine: "web", Taken: time.Now()}),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if repairs, err := b.Reconcile(t.Context()); err != nil || len(repairs) != 3 {
+		t.Errorf("got %v, %v, want three repairs", repairs, err)
+	}
+	err = b.Store.View(t.Context(), func(tx *store.Tx) error {
+		spaces, err := tx.Spaces()
+		if slices.Contains(spaces, earlier) {
+			t.Errorf("spaces are %q, want the earlier boot's gone", spaces)
+		}
+		leases, lerr := tx.Leases(m.Space)
+		for _, l := range leases {
+			if l.Machine != "" && l.CID != m.CID {
+				t.Errorf("lease of nobody: %+v", l)
+			}
+		}
+		if l, lerr := tx.Lease(m.Space, m.CID); lerr != nil || l.Machine != "web" {
+			t.Errorf("the machine's own lease: %+v, %v", l, lerr)
+		}
+		return errors.Join(err, lerr)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if again, err := b.Reconcile(t.Context()); err != nil || len(again) > 0 {
+		t.Errorf("a second look finds more: %v, %v", again, err)
+	}
 }
 
 func TestRunReturnsQEMUsExit(t *testing.T) {
