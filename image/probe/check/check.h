@@ -11,6 +11,7 @@
 	X(chargen_sends_the_pattern) \
 	X(chargen_resets_nonsense) \
 	X(bytes_beyond_the_window_reset) \
+	X(data_after_its_end_is_ignored) \
 	X(half_close_delivers_the_rest) \
 	X(full_shutdown_is_answered_with_a_reset) \
 	X(peer_that_stops_receiving_ends_an_echo) \
@@ -35,6 +36,7 @@
 	X(off_waits_until_the_answer_is_read) \
 	X(dial_reports_a_line) \
 	X(dial_reports_every_end) \
+	X(dial_gives_up_on_a_peer_without_room) \
 	X(dial_reports_errors) \
 	X(dial_dies_with_its_asker) \
 	X(ready_is_repeated_until_taken) \

@@ -260,6 +260,24 @@ void dial_reports_every_end(void)
 	CHECK(strlen(text) == 47 + 4 * 200 + 1 && text[strlen(text) - 1] == '\n');
 }
 
+void dial_gives_up_on_a_peer_without_room(void)
+{
+	struct packet p = peer_packet(PACKET_RESPONSE, 5000, FIRST);
+	p.buf_alloc = 0;
+
+	enter();
+	CHECK_TEXT(ask("DIAL 2 5000 hello\n"), "");
+	peer_deliver(p, 0);
+	CHECK_SENT(PACKET_CREDIT_REQUEST, FIRST, 5000);
+	peer_pass_time(2000);
+	CHECK_TEXT(peer_text(ME), "OK connected from=49152 end=quiet read=0 text=\n");
+	peer_pass_time(7950);
+	CHECK(conn_count() == 2);
+	peer_pass_time(50);
+	CHECK_SENT(PACKET_RESET, FIRST, 5000);
+	CHECK(conn_count() == 1 && !conn_any_timed());
+}
+
 void dial_reports_errors(void)
 {
 	enter();

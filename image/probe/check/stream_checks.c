@@ -95,7 +95,7 @@ void credit_counts_turn_over_at_32_bits(void)
 void discard_keeps_the_window_open(void)
 {
 	static uint8_t bytes[4096];
-	uint32_t told = 0, sent = 0;
+	uint32_t told = 0, sent = 0, updates = 0;
 
 	peer_connect(1000, PORT_DISCARD);
 	uint32_t window = conn_find(HOST_CID, 1000, PORT_DISCARD)->alloc;
@@ -106,8 +106,10 @@ void discard_keeps_the_window_open(void)
 		for (const struct sent *s; (s = peer_take());) {
 			CHECK(s->p.op == PACKET_CREDIT_UPDATE);
 			told = s->p.fwd_cnt;
+			updates++;
 		}
 	}
+	CHECK(updates <= sent / (window / 2)); /* not one for each packet */
 	CHECK(ports_find(PORT_DISCARD)->bytes_in == sent);
 }
 
@@ -146,6 +148,37 @@ void bytes_beyond_the_window_reset(void)
 	CHECK_SENT(PACKET_RESET, PORT_ECHO, 1000);
 	CHECK_QUIET();
 	CHECK(vsock_counts()->bad == 1 && conn_count() == 0);
+
+	/* The same in pieces, to an echo that cannot get rid of them. */
+	struct packet p = peer_packet(PACKET_REQUEST, 1000, PORT_ECHO);
+	p.buf_alloc = 0;
+	peer_deliver(p, 0);
+	CHECK_SENT(PACKET_RESPONSE, PORT_ECHO, 1000);
+	p.op = PACKET_DATA;
+	p.len = BUFFERS_WIDE_SIZE / 2;
+	peer_deliver(p, bytes);
+	CHECK_SENT(PACKET_CREDIT_REQUEST, PORT_ECHO, 1000);
+	peer_deliver(p, bytes);
+	CHECK_QUIET();
+	p.len = 1;
+	peer_deliver(p, bytes);
+	CHECK_SENT(PACKET_RESET, PORT_ECHO, 1000);
+	CHECK(vsock_counts()->bad == 2 && conn_count() == 0);
+}
+
+void data_after_its_end_is_ignored(void)
+{
+	struct packet p = peer_packet(PACKET_SHUTDOWN, 1000, PORT_ECHO);
+	p.flags = PACKET_NO_SEND;
+
+	peer_connect(1000, PORT_ECHO);
+	peer_room(0);
+	peer_deliver(p, 0);
+	peer_data(1000, PORT_ECHO, "late", 4);
+	peer_room(UINT32_MAX);
+	CHECK_SENT(PACKET_SHUTDOWN, PORT_ECHO, 1000);
+	CHECK_QUIET();
+	CHECK(vsock_counts()->bad == 1);
 }
 
 void half_close_delivers_the_rest(void)
