@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// commandBound ends a vmlaunch that hangs. A Linux guest in a nest needs up to
-// half a minute on two emulated cores, several at once a few times that.
-const commandBound = 4 * time.Minute
+// commandBound ends a vmlaunch that hangs. A Linux guest in a nest needs about
+// two minutes on two idle cores, several at once a few times that.
+const commandBound = 15 * time.Minute
 
 // sharedCache is where vmlaunch keeps images by default, as root.
 const sharedCache = "/var/cache/vmlaunch"

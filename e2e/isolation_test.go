@@ -34,16 +34,6 @@ var (
 	linux = kind{image: "linux", name: []string{"hostname"}, port: 22}
 )
 
-// forKinds runs test with each built-in guest.
-func forKinds(t *testing.T, test func(t *testing.T, k kind)) {
-	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
-	t.Run(probe.image, func(t *testing.T) { test(t, probe) })
-	t.Run(linux.image, func(t *testing.T) {
-		testenv.Require(t, testenv.Light)
-		test(t, linux)
-	})
-}
-
 // up brings up one machine with sameCID in a namespace and waits for ready.
 func (h *host) up(k kind, name, ns string) {
 	h.t.Helper()
@@ -83,39 +73,68 @@ func dial(t *testing.T, ns string, cid vsock.CID, port uint32) error {
 
 // Issue A, a: two local namespaces, one CID, two machines; the host sees none.
 func TestSameCIDInTwoLocalNamespaces(t *testing.T) {
-	forKinds(t, func(t *testing.T, k kind) {
-		h := newHost(t)
-		h.netns("red", "local")
-		h.netns("blue", "local")
-		h.up(k, "apple", "red")
-		h.up(k, "berry", "blue")
-		h.wantName(k, "apple")
-		h.wantName(k, "berry")
-		if err := dial(t, "", sameCID, k.port); !errors.Is(err, syscall.ENODEV) {
-			t.Errorf("dial from the host: %v, want ENODEV", err)
-		}
-	})
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
+	h := newHost(t)
+	h.netns("red", "local")
+	h.netns("blue", "local")
+	h.up(probe, "apple", "red")
+	h.up(probe, "berry", "blue")
+	h.wantName(probe, "apple")
+	h.wantName(probe, "berry")
+	if err := dial(t, "", sameCID, probe.port); !errors.Is(err, syscall.ENODEV) {
+		t.Errorf("dial from the host: %v, want ENODEV", err)
+	}
 }
 
 // Issue A, b: global namespaces are one CID space; the second start names the
 // first machine and leaves nothing.
 func TestSameCIDInTwoGlobalNamespaces(t *testing.T) {
-	forKinds(t, func(t *testing.T, k kind) {
-		h := newHost(t)
-		h.netns("red", "global")
-		h.netns("blue", "global")
-		h.up(k, "apple", "red")
-		h.wantFailure(5, []string{"cid 42", `"apple"`}, "up", "berry", "--image", k.image, "--netns", "blue", "--cid", "42")
-		if _, there := h.list()["berry"]; there {
-			t.Error("the refused machine is listed")
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
+	h := newHost(t)
+	h.netns("red", "global")
+	h.netns("blue", "global")
+	h.up(probe, "apple", "red")
+	h.wantFailure(5, []string{"cid 42", `"apple"`}, "up", "berry", "--image", "probe", "--netns", "blue", "--cid", "42")
+	if _, there := h.list()["berry"]; there {
+		t.Error("the refused machine is listed")
+	}
+	for _, p := range h.processes() {
+		if strings.Contains(p, "berry") {
+			t.Errorf("left of the refused machine: %s", p)
 		}
-		for _, p := range h.processes() {
-			if strings.Contains(p, "berry") {
-				t.Errorf("left of the refused machine: %s", p)
-			}
+	}
+	h.wantName(probe, "apple")
+}
+
+// Issue A, a to d once more with the linux guest: two local namespaces and a
+// global one, the same CID in each, all at once. It boots for minutes in a nest.
+func TestLinuxGuestsShareACID(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.Light)
+	h := newHost(t)
+	for name, mode := range map[string]string{"red": "local", "blue": "local", "green": "global", "white": "global"} {
+		h.netns(name, mode)
+	}
+	machines := map[string]string{"apple": "red", "berry": "blue", "cherry": "green"}
+	for name, ns := range machines {
+		h.must("up", name, "--detach", "--image", "linux", "--netns", ns, "--cid", "42")
+	}
+	h.wantFailure(5, []string{"cid 42", `"cherry"`}, "up", "damson", "--image", "linux", "--netns", "white", "--cid", "42")
+	for name := range machines {
+		h.must("wait", name, "--for", "ready", "--timeout", "14m")
+		h.wantName(linux, name)
+	}
+	for _, from := range []string{"", "green", "white"} {
+		if err := dial(t, from, sameCID, linux.port); err != nil {
+			t.Errorf("dial from %q: %v", from, err)
 		}
-		h.wantName(k, "apple")
-	})
+	}
+	h.must("rm", "--force", "cherry")
+	if err := dial(t, "", sameCID, linux.port); !errors.Is(err, syscall.ENODEV) {
+		t.Errorf("dial from the host with only local machines left: %v, want ENODEV", err)
+	}
+	if _, there := h.list()["damson"]; there {
+		t.Error("the refused machine is listed")
+	}
 }
 
 // Issue A, b: a holder that vmlaunch does not manage is reported as foreign.
@@ -186,35 +205,33 @@ func await(t *testing.T, what string, done func() bool) {
 
 // Issue A, c: the same CID in a global and in a local namespace at once.
 func TestSameCIDInGlobalAndLocal(t *testing.T) {
-	forKinds(t, func(t *testing.T, k kind) {
-		h := newHost(t)
-		h.netns("red", "global")
-		h.netns("blue", "local")
-		h.up(k, "apple", "red")
-		h.up(k, "berry", "blue")
-		h.wantName(k, "apple")
-		h.wantName(k, "berry")
-	})
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
+	h := newHost(t)
+	h.netns("red", "global")
+	h.netns("blue", "local")
+	h.up(probe, "apple", "red")
+	h.up(probe, "berry", "blue")
+	h.wantName(probe, "apple")
+	h.wantName(probe, "berry")
 }
 
 // Issue A, d: a machine in a global namespace answers everywhere in the
 // global space, and nowhere else.
 func TestGlobalMachineAnswersInTheGlobalSpace(t *testing.T) {
-	forKinds(t, func(t *testing.T, k kind) {
-		h := newHost(t)
-		h.netns("red", "global")
-		h.netns("blue", "global")
-		h.netns("cell", "local")
-		h.up(k, "apple", "red")
-		for _, from := range []string{"", "red", "blue"} {
-			if err := dial(t, from, sameCID, k.port); err != nil {
-				t.Errorf("dial from %q: %v", from, err)
-			}
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
+	h := newHost(t)
+	h.netns("red", "global")
+	h.netns("blue", "global")
+	h.netns("cell", "local")
+	h.up(probe, "apple", "red")
+	for _, from := range []string{"", "red", "blue"} {
+		if err := dial(t, from, sameCID, probe.port); err != nil {
+			t.Errorf("dial from %q: %v", from, err)
 		}
-		if err := dial(t, "cell", sameCID, k.port); !errors.Is(err, syscall.ENODEV) {
-			t.Errorf("dial from a local namespace: %v, want ENODEV", err)
-		}
-	})
+	}
+	if err := dial(t, "cell", sameCID, probe.port); !errors.Is(err, syscall.ENODEV) {
+		t.Errorf("dial from a local namespace: %v, want ENODEV", err)
+	}
 }
 
 // Issue A, e: loopback crosses global namespaces, works inside a local one

@@ -30,8 +30,8 @@ func TestKernelWithoutModes(t *testing.T) {
 		t.Errorf("mode %q, want global", m.Mode)
 	}
 	h.wantFailure(5, []string{"cid 42", `"apple"`}, "up", "berry", "--image", "probe", "--netns", "blue", "--cid", "42")
-	h.must("up", "berry", "--image", "linux", "--netns", "blue")
-	h.wantName(linux, "berry")
+	h.must("up", "berry", "--image", "probe", "--netns", "blue")
+	h.wantName(probe, "berry")
 	for _, from := range []string{"", "red", "blue"} {
 		if err := dial(t, from, sameCID, probe.port); err != nil {
 			t.Errorf("dial from %q: %v", from, err)
