@@ -236,7 +236,7 @@ func TestClientGone(t *testing.T) {
 	}
 	pids := make(chan string, 1)
 	last := filepath.Join(t.TempDir(), "last words")
-	cmd := guest.Command{Args: []string{"sh", "-c", `trap 'echo bye > "$1"; exit' HUP; echo $$; sleep 1000 & wait`, "sh", last}}
+	cmd := guest.Command{Args: []string{"sh", "-c", `trap 'echo bye > "$1"; exit' HUP; sleep 1000 & echo $$; wait`, "sh", last}}
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		pids <- strings.TrimSpace(string(p))
 		_ = conn.Close()
