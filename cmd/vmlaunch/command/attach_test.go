@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -48,6 +49,10 @@ func TestAttachLeavesNoReader(t *testing.T) {
 	qemu.Close()
 	if err := attach(t.Context(), console, in, io.Discard); err != nil {
 		t.Fatal(err)
+	}
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("sendTyped")) {
+		t.Errorf("a reader is left:\n%s", stacks)
 	}
 	if _, err := typed.WriteString("next"); err != nil {
 		t.Fatal(err)

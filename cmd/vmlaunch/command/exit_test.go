@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,29 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("Of(%v) = %d, want %d", c.err, got, c.want)
 			}
 		})
+	}
+}
+
+// TestProgramsOwnCode shows that a program's exit code is passed through without
+// a word of ours, and that our failure to run it has both.
+func TestProgramsOwnCode(t *testing.T) {
+	for _, c := range []struct {
+		exit int
+		err  error
+		want Code
+		said string
+	}{
+		{0, nil, 0, ""},
+		{1, nil, 1, ""},
+		{3, nil, 3, ""},
+		{255, nil, 255, ""},
+		{0, fs.ErrNotExist, 125, "vmlaunch: file does not exist\n"},
+	} {
+		var stderr bytes.Buffer
+		a := &app{host: Host{Err: &stderr}, started: true}
+		if got := a.finish(t.Context(), passThrough(c.exit, c.err)); got != c.want || stderr.String() != c.said {
+			t.Errorf("exit %d, %v: got code %d and %q, want %d and %q", c.exit, c.err, got, stderr.String(), c.want, c.said)
+		}
 	}
 }
 

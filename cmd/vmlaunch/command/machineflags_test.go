@@ -63,3 +63,18 @@ func TestShellWords(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+func TestShortDurations(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0:                               "",
+		59 * time.Second:                "59s",
+		61 * time.Second:                "1m1s",
+		time.Hour:                       "1h0m",
+		26*time.Hour + 59*time.Minute:   "1d2h",
+		100*time.Minute + 1*time.Second: "1h40m",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("short(%v) = %q, want %q", d, got, want)
+		}
+	}
+}

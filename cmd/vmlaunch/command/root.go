@@ -5,6 +5,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -36,20 +37,24 @@ func Run(ctx context.Context, h Host, args ...string) Code {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	a.progress.Done()
+	return a.finish(ctx, err)
+}
+
+// finish prints err, once, and returns the exit code.
+func (a *app) finish(ctx context.Context, err error) Code {
 	if err == nil {
 		return OK
 	}
 	if !a.started {
 		err = &usageError{err} // cobra's own errors are plain text, all about the command line
 	}
-	code := Of(err)
+	if _, silent := errors.AsType[exitStatus](err); !silent {
+		fmt.Fprintf(a.host.Err, "vmlaunch: %v\n", err)
+	}
 	if ctx.Err() != nil {
-		code = Interrupted // whatever broke off, this is why
+		return Interrupted // whatever broke off, this is why
 	}
-	if _, silent := err.(exitStatus); !silent {
-		fmt.Fprintf(h.Err, "vmlaunch: %v\n", err)
-	}
-	return code
+	return Of(err)
 }
 
 // newRoot builds the whole tree. Nothing in it is shared with another tree.
