@@ -172,11 +172,11 @@ func (b lightBuild) run(ctx context.Context) (Kernel, error) {
 
 // compile builds the configured source and leaves the result in the folder.
 func (b lightBuild) compile(ctx context.Context, src string) (Kernel, error) {
-	version, err := b.make(ctx, src, "-s", "kernelrelease")
-	if err != nil {
+	if _, err := b.make(ctx, src, fmt.Sprintf("-j%d", runtime.NumCPU()), "vmlinux"); err != nil {
 		return Kernel{}, err
 	}
-	if _, err := b.make(ctx, src, fmt.Sprintf("-j%d", runtime.NumCPU()), "vmlinux"); err != nil {
+	version, err := b.make(ctx, src, "-s", "kernelrelease") // whole only after the build
+	if err != nil {
 		return Kernel{}, err
 	}
 	out := filepath.Join(b.dir, vmlinuxName)
