@@ -23,7 +23,7 @@ unit: $(PROBE) ## go vet and every test that this host can run (under a minute)
 	$(GO) test ./...
 
 test-linux: build ## the rest: every test with a Linux guest in a nest, and the life of the nest itself (most of an hour)
-	LINUX_GUESTS=1 .ci/nest-tests 7.3 launcher cmd/vmlaunch-guest
+	LINUX_GUESTS=1 .ci/nest-tests 7.3 launcher cmd/vmlaunch-guest e2e
 	VMLAUNCH_TEST_NEEDS=nest,qemu $(GO) test -v -count=1 ./nest
 
 build: $(BIN) ## bin/vmlaunch with its built-in guests
