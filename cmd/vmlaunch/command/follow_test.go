@@ -47,6 +47,29 @@ func TestFollowGoesOnUntilTheWriterEnds(t *testing.T) {
 	})
 }
 
+// TestFollowDoesNotAskWhileThereIsNews asks about the machine only when the log
+// was quiet for a while: each question costs a look at QEMU.
+func TestFollowDoesNotAskWhileThereIsNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pieces
+		for range 3 {
+			log = append(log, "news\n")
+			for range askEvery - 2 {
+				log = append(log, "")
+			}
+		}
+		err := follow(t.Context(), &log, io.Discard, func() (bool, error) {
+			if len(log) > 0 {
+				t.Errorf("asked with %d pieces to come", len(log))
+			}
+			return true, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestFollowEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*lookEvery)

@@ -40,8 +40,8 @@ func TestNetnsLife(t *testing.T) {
 	if n.Name != name || n.Mode != vsock.Global || !n.Ours || n.Created.IsZero() {
 		t.Errorf("inspect: %+v", n)
 	}
-	if got := run("ls", "-q"); !strings.Contains(got.stdout, name+"\n") {
-		t.Errorf("ls -q: %q", got.stdout)
+	if got := "\n" + run("ls", "-q").stdout; !strings.Contains(got, "\n"+name+"\n") || strings.Contains(got, "\n\n") {
+		t.Errorf("ls -q: %q, want %s and no empty line for the host's own", got, name)
 	}
 	if got := run("rm", name); got.code != OK {
 		t.Errorf("rm: exit code %d, %s", got.code, got.stderr)

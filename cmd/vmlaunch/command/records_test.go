@@ -126,6 +126,7 @@ func TestCompletionOfNames(t *testing.T) {
 		{[]string{"stop", "b"}, []string{"berry"}},
 		{[]string{"stop", "apple", ""}, []string{"berry"}},
 		{[]string{"inspect", "a"}, []string{"apple"}},
+		{[]string{"inspect", "apple", ""}, nil},
 		{[]string{"up", "--image", ""}, []string{"linux", "probe"}},
 		{[]string{"version", ""}, nil},
 	} {
