@@ -11,11 +11,11 @@ import (
 func TestKernelWithoutModes(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.NoModes)
 	h := newHost(t)
-	for _, args := range [][]string{
-		{"netns", "create", "cell", "--vsock", "local"},
-		{"up", "apple", "--image", "probe", "--netns", "cell", "--vsock", "local"},
+	for _, c := range []struct{ words, args []string }{
+		{[]string{"vsock modes", "Linux 7.0"}, []string{"netns", "create", "cell", "--vsock", "local"}},
+		{[]string{"local", "kernel"}, []string{"up", "apple", "--image", "probe", "--netns", "cell", "--vsock", "local"}},
 	} {
-		h.wantFailure(6, []string{"local", "kernel"}, args...)
+		h.wantFailure(6, c.words, c.args...)
 	}
 	if m := h.list(); len(m) != 0 {
 		t.Errorf("machines after the refusals: %v", m)
