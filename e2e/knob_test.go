@@ -75,7 +75,7 @@ func TestHostReloadsVsock(t *testing.T) {
 	if m := h.inspect("apple"); m.State != "stopped" {
 		t.Errorf("without vsock.ko: %+v", m)
 	}
-	h.wantFailure(4, []string{`netns "cell"`, "global", "local"}, "start", "apple")
+	h.wantFailure(6, []string{"/dev/vhost-vsock"}, "start", "apple")
 	n, err := netns.Open("cell")
 	if err != nil {
 		t.Fatal(err)
