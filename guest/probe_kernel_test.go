@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -423,8 +422,8 @@ func TestProbeServes200Connections(t *testing.T) {
 	}
 }
 
-// TestProbeEchoes64MiB sends more than any buffer on the way holds. Of the time
-// nothing is read, first, until the sender stands: back-pressure loses nothing.
+// TestProbeEchoes64MiB sends more than any buffer on the way holds. At first
+// nothing is read, until the sender stands: back-pressure loses nothing.
 func TestProbeEchoes64MiB(t *testing.T) {
 	m := startProbe(t, requireProbe(t), probeSpec{})
 	const size = 64 << 20
@@ -432,43 +431,51 @@ func TestProbeEchoes64MiB(t *testing.T) {
 	if err := c.SetDeadline(time.Now().Add(5 * patience)); err != nil {
 		t.Fatal(err)
 	}
+	// Repeated in a length that no buffer has, so that bytes that are missing,
+	// doubled or in another order show. Hashing would cost more than sending.
+	block := make([]byte, 65521)
+	_, _ = rand.NewChaCha8([32]byte{5}).Read(block)
+
 	progress := make(chan int, 1)
-	sent := make(chan [sha256.Size]byte, 1)
-	go func() {
-		hash := sha256.New()
-		random := rand.NewChaCha8([32]byte{5})
-		for done := 0; done < size; {
-			part := make([]byte, 64<<10)
-			_, _ = random.Read(part)
-			n, err := c.Write(part)
-			if err != nil {
-				t.Errorf("write after %d bytes: %v", done, err)
-				break
-			}
-			_, _ = hash.Write(part[:n])
-			done += n
-			select {
-			case <-progress:
-			default:
-			}
-			progress <- done
-		}
-		sent <- [sha256.Size]byte(hash.Sum(nil))
-	}()
+	sent := make(chan error, 1)
+	go func() { sent <- sendBlocks(c, block, size, progress) }()
 	standsStill(t, progress)
 	began := time.Now()
-	hash := sha256.New()
-	n, err := io.Copy(hash, io.LimitReader(c, size))
-	if n != size || err != nil {
-		t.Fatalf("got %d bytes back, %v, want %d", n, err, size)
+	got := make([]byte, len(block))
+	for left := size; left > 0; {
+		n := min(left, len(block))
+		if _, err := io.ReadFull(c, got[:n]); err != nil {
+			t.Fatalf("after %d bytes: %v", size-left, err)
+		}
+		if !bytes.Equal(got[:n], block[:n]) {
+			t.Fatalf("after %d bytes: other bytes came back", size-left)
+		}
+		left -= n
 	}
-	if got, want := [sha256.Size]byte(hash.Sum(nil)), <-sent; got != want {
-		t.Error("other bytes came back")
+	if err := <-sent; err != nil {
+		t.Error(err)
 	}
 	t.Logf("64 MiB there and back in %v", time.Since(began).Round(time.Millisecond))
 	if n := counts(t, m.control(t), 0); n["bad"] != 0 || n["bytes_out"] < size {
 		t.Errorf("counts: got %v", n)
 	}
+}
+
+// sendBlocks sends size bytes, block after block, and tells how far it is.
+func sendBlocks(c stream, block []byte, size int, progress chan int) error {
+	for done := 0; done < size; {
+		n, err := c.Write(block[:min(size-done, len(block))])
+		if err != nil {
+			return fmt.Errorf("write after %d bytes: %w", done, err)
+		}
+		done += n
+		select { // the latest is kept
+		case <-progress:
+		default:
+		}
+		progress <- done
+	}
+	return nil
 }
 
 // standsStill waits until a sender has made no progress for a second.

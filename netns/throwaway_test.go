@@ -14,18 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// throwaway in the environment says that this host boots anew before anybody
-// needs it: the test below locks its child_ns_mode and unloads vsock. Run it
-// last.
-const throwaway = "VMLAUNCH_TEST_THROWAWAY"
-
-// TestThrowaway does to a host what nobody can take back. Its parts build on
-// each other.
+// TestThrowaway does to a host what nobody can take back: it locks the host's
+// child_ns_mode and unloads vsock. Its parts build on each other.
 func TestThrowaway(t *testing.T) {
-	if os.Getenv(throwaway) == "" {
-		t.Skipf("locks this host's child_ns_mode and unloads vsock (try: %s=1 in a nest)", throwaway)
-	}
-	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.Throwaway)
 	local := create(t, "t-local", vsock.Local)
 	donor := create(t, "t-donor", vsock.Global)
 	steps := []struct {

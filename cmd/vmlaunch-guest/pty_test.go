@@ -74,9 +74,10 @@ func TestInterrupt(t *testing.T) {
 	c := startAgent(t).client(t)
 	r, w := io.Pipe()
 	defer w.Close()
-	cmd := sh("echo go; sleep 1000")
-	cmd.TTY, cmd.Stdin = true, r
-	cmd.Stdout = &once{text: "go", then: func() { _, _ = w.Write([]byte{3}) }}
+	// No shell: one that just starts a program may lose the signal between the two.
+	cmd := guest.Command{Args: []string{"cat"}, TTY: true, Stdin: r}
+	cmd.Stdout = &once{text: "go\r\ngo", then: func() { _, _ = w.Write([]byte{3}) }}
+	go func() { _, _ = io.WriteString(w, "go\n") }()
 	if exit, err := c.Run(t.Context(), cmd); err != nil || exit != 130 {
 		t.Errorf("exit %d, %v, want 130", exit, err)
 	}

@@ -74,7 +74,7 @@ func (n Need) hint() string {
 	case VhostVsock:
 		return "modprobe vhost_vsock"
 	case VsockModes, NoModes:
-		return "run it in a nest: make test-nest"
+		return "run it in a nest: make test"
 	case Nest:
 		return Promises + "=nest"
 	case Throwaway:
