@@ -103,7 +103,7 @@ func (a *Allocator) acquire(ctx context.Context, p place, r Request) (*Lease, er
 			continue
 		}
 		if got.ours {
-			return nil, a.ownerError(ctx, p, got.cid, r.Machine)
+			return nil, a.refusedOwn(ctx, p, got.cid, r.Machine, who)
 		}
 		strangers = append(strangers, store.Lease{CID: got.cid, Space: p.space, Foreign: foreigner(who), Seen: a.now()})
 		if got.cid == r.Want {

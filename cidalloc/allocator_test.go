@@ -242,6 +242,18 @@ func TestWaitIsBounded(t *testing.T) {
 			t.Errorf("the machine's own lease was touched (want - got +):\n%s", d)
 		}
 	})
+	t.Run("a stranger took a stopped machine's", func(t *testing.T) {
+		w := newWorld(t)
+		w.put(leased(42, "web"), store.Machine{Name: "web", Phase: store.Stopped, Netns: store.NetnsRef{Ref: "blue"}})
+		w.host.held[claim{store.Global, 42}] = "pid 812"
+		_, err := w.Acquire(t.Context(), Request{Machine: "web"})
+		if want := `acquire cid for machine "web": cid 42 in netns "blue": held by foreign pid 812`; err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+		if d := cmp.Diff([]store.Lease{leased(42, "web")}, w.leases(store.Global)); d != "" {
+			t.Errorf("the machine's own lease was touched (want - got +):\n%s", d)
+		}
+	})
 	t.Run("cancelled", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)

@@ -97,11 +97,26 @@ func (a *Allocator) foreignError(ctx context.Context, p place, strangers []store
 	return taken
 }
 
-// ownerError says that machine itself still holds its own CID c.
-func (a *Allocator) ownerError(ctx context.Context, p place, c vsock.CID, machine string) error {
-	return a.store.View(ctx, func(tx *store.Tx) error {
-		return a.explain(tx, p, &TakenError{CID: c, Space: p.space, Holder: machine})
+// refusedOwn says who keeps machine from its own CID c: its QEMU that ends
+// slowly, or a stranger that took the number while the machine was down.
+func (a *Allocator) refusedOwn(ctx context.Context, p place, c vsock.CID, machine, who string) error {
+	taken := &TakenError{CID: c, Space: p.space, Ref: p.ref, Holder: foreigner(who), Foreign: true}
+	err := a.store.View(ctx, func(tx *store.Tx) error {
+		m, err := tx.Machine(machine)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && m.QEMU.IsZero() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		taken.Foreign = false
+		taken.Holder, err = describe(tx, machine, p)
+		return err
 	})
+	if err != nil {
+		return errors.Join(taken, err)
+	}
+	return taken
 }
 
 // describe names the machine that owns a CID, with what helps to find it as seen

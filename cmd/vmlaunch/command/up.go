@@ -5,15 +5,12 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 type upOptions struct {
 	machine machineFlags
 	detach  bool
 	dryRun  bool
-	steps   bool
 }
 
 func newUp(a *app) *cobra.Command {
@@ -35,18 +32,10 @@ about it are refused, with what differs (exit code 4).`,
 	o.machine.add(cmd)
 	cmd.Flags().BoolVarP(&o.detach, "detach", "d", false, "do not wait for the guest to be ready")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print QEMU's command line and change nothing")
-	cmd.Flags().BoolVar(&o.steps, "help-steps", false, "print the steps of a launch, for tests")
-	if err := cmd.Flags().MarkHidden("help-steps"); err != nil {
-		panic(err) // the flag of the line above
-	}
 	return cmd
 }
 
 func (o *upOptions) run(cmd *cobra.Command, a *app, name string) error {
-	if o.steps {
-		fmt.Fprintln(a.host.Out, strings.Join(launcher.Steps(), "\n"))
-		return nil
-	}
 	spec, err := o.machine.blueprint(cmd, name)
 	if err != nil {
 		return err
