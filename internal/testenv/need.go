@@ -18,21 +18,22 @@ const Promises = "VMLAUNCH_TEST_NEEDS"
 type Need int
 
 const (
-	Root       Need = iota + 1 // effective user 0 with CAP_NET_ADMIN
-	QEMU                       // qemu-system-x86_64 that runs
-	KVM                        // /dev/kvm that opens for us; it may still be broken
-	VhostVsock                 // /dev/vhost-vsock that opens for us
-	VsockModes                 // network namespaces have a vsock mode (Linux 7.0 and later)
-	NoModes                    // a kernel with vsock but without modes (Linux 6.x)
-	Nest                       // the run may take minutes to boot a nested host
-	Throwaway                  // a host nobody needs after the run: it may be left unusable
-	Light                      // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
-	Tools                      // ip, unshare and nsenter
+	Root         Need = iota + 1 // effective user 0 with CAP_NET_ADMIN
+	QEMU                         // qemu-system-x86_64 that runs
+	KVM                          // /dev/kvm that opens for us; it may still be broken
+	VhostVsock                   // /dev/vhost-vsock that opens for us
+	NoVhostVsock                 // no /dev/vhost-vsock: a host that can't run machines
+	VsockModes                   // network namespaces have a vsock mode (Linux 7.0 and later)
+	NoModes                      // a kernel with vsock but without modes (Linux 6.x)
+	Nest                         // the run may take minutes to boot a nested host
+	Throwaway                    // a host nobody needs after the run: it may be left unusable
+	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
+	Tools                        // ip, unshare and nsenter
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Tools}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Tools}
 }
 
 // String returns the name by which a run promises n.
@@ -46,6 +47,8 @@ func (n Need) String() string {
 		return "kvm"
 	case VhostVsock:
 		return "vhost-vsock"
+	case NoVhostVsock:
+		return "no-vhost-vsock"
 	case VsockModes:
 		return "vsock-modes"
 	case NoModes:
@@ -73,6 +76,8 @@ func (n Need) hint() string {
 		return "modprobe kvm_intel || modprobe kvm_amd"
 	case VhostVsock:
 		return "modprobe vhost_vsock"
+	case NoVhostVsock:
+		return "modprobe -r vhost_vsock"
 	case VsockModes, NoModes:
 		return "run it in a nest: make test"
 	case Nest:

@@ -14,6 +14,8 @@ import (
 // LightKernel is the environment variable with the path of the light kernel.
 const LightKernel = "VMLAUNCH_TEST_LIGHT"
 
+const vhostVsock = "/dev/vhost-vsock"
+
 // nsMode tells by its presence that namespaces have a vsock mode.
 const nsMode = "/proc/sys/net/vsock/ns_mode"
 
@@ -27,7 +29,9 @@ func (n Need) probe(promised []Need) error {
 	case KVM:
 		return probeDevice("/dev/kvm")
 	case VhostVsock:
-		return probeDevice("/dev/vhost-vsock")
+		return probeDevice(vhostVsock)
+	case NoVhostVsock:
+		return probeNoVhostVsock()
 	case VsockModes:
 		return probeModes()
 	case NoModes:
@@ -73,6 +77,17 @@ func probeDevice(path string) error {
 		return err
 	}
 	return f.Close()
+}
+
+func probeNoVhostVsock() error {
+	switch _, err := os.Stat(vhostVsock); {
+	case err == nil:
+		return fmt.Errorf("%s is there", vhostVsock)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return err
+	}
 }
 
 // loadVsock makes the kernel load vsock: making a socket does, opening
