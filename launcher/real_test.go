@@ -261,8 +261,8 @@ func TestRealLinux(t *testing.T) {
 	b.wantNothing()
 }
 
-// TestRealPanicIsABootError boots a kernel without an init.
-func TestRealPanicIsABootError(t *testing.T) {
+// TestRealLinuxPanicIsABootError boots a kernel without an init.
+func TestRealLinuxPanicIsABootError(t *testing.T) {
 	testenv.Require(t, testenv.Light)
 	b := newBench(t, false)
 	spec := configs.Machine{Name: "web", Kernel: lightKernel(), Append: "rdinit=/nowhere init=/nowhere", Accel: configs.AccelTCG}

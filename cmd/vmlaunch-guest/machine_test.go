@@ -29,10 +29,10 @@ const (
 	bootTime   = 8 * time.Minute // an emulator in an emulator, on a busy machine
 )
 
-// TestMachine boots the agent as PID 1 on a real vhost-vsock device and does
+// TestLinuxMachine boots the agent as PID 1 on a real vhost-vsock device and does
 // everything with it that package guest offers. It is one test because a boot
 // is what takes time.
-func TestMachine(t *testing.T) {
+func TestLinuxMachine(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.QEMU, testenv.VhostVsock, testenv.Light)
 	ns, err := netns.Open("")
 	if err != nil {
