@@ -236,7 +236,8 @@ func TestClientGone(t *testing.T) {
 	}
 	pids := make(chan string, 1)
 	last := filepath.Join(t.TempDir(), "last words")
-	cmd := guest.Command{Args: []string{"sh", "-c", `trap 'echo bye > "$1"; exit' HUP; sleep 1000 & echo $$; wait`, "sh", last}}
+	// A loop: a shell that is about to wait may miss the signal until the wait ends.
+	cmd := guest.Command{Args: []string{"sh", "-c", `trap 'echo bye > "$1"; exit' HUP; echo $$; while :; do sleep 0.02; done`, "sh", last}}
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		pids <- strings.TrimSpace(string(p))
 		_ = conn.Close()
