@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +39,7 @@ func TestHostWithoutVhostVsock(t *testing.T) {
 	if got, err := filepath.Glob(filepath.Join(h.root, "state", "machines", "*")); err != nil || len(got) != 0 {
 		t.Errorf("left in the state folder: %v, %v", got, err)
 	}
-	if _, err := os.Stat("/run/netns/cell"); !os.IsNotExist(err) {
+	if _, err := os.Stat("/run/netns/cell"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the refused machine's namespace: %v, want none", err)
 	}
 	for _, args := range [][]string{{"ls"}, {"cid", "ls"}, {"netns", "ls"}, {"image", "ls"}, {"version"}} {

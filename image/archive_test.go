@@ -2,9 +2,9 @@ package image
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -174,7 +174,7 @@ func TestMachineInitrdFollowsTheBase(t *testing.T) {
 	if err := c.MachineInitrd(&b, base, agentconfig.Config{}); err == nil {
 		t.Error("a configuration that the agent would refuse was written")
 	}
-	if err := c.MachineInitrd(&b, filepath.Join(t.TempDir(), "gone"), cfg); !os.IsNotExist(err) && err == nil {
+	if err := c.MachineInitrd(&b, filepath.Join(t.TempDir(), "gone"), cfg); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no base: got %v, want %v", err, fs.ErrNotExist)
 	}
 }

@@ -1,6 +1,8 @@
 package nest
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -160,7 +162,7 @@ func TestStraysAreFoundByTheirInitramfs(t *testing.T) {
 	if ids[0].Alive() {
 		t.Errorf("%v is still there", ids[0])
 	}
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("folder: %v, want it gone", err)
 	}
 	if ids, err := strays(other); err != nil || len(ids) != 1 {

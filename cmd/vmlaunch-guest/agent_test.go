@@ -47,6 +47,9 @@ func serveTest() int {
 	signal.Notify(changed, unix.SIGCHLD)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGUSR2)
+	// An init starts with no signal ignored; a test under nohup does not, and a
+	// program can't trap what it was started to ignore.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
 	var cfg agentconfig.Config
 	if err := json.NewDecoder(os.Stdin).Decode(&cfg); err != nil {
 		return failTest(err)

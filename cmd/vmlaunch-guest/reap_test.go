@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -45,7 +47,7 @@ func reapAll() int {
 		}
 		c.signal(unix.SIGKILL) // its pid may be anybody's by now: nothing may happen
 	}
-	if _, err := r.start("/no/such/program", []string{"x"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{}}); !os.IsNotExist(err) {
+	if _, err := r.start("/no/such/program", []string{"x"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{}}); !errors.Is(err, fs.ErrNotExist) {
 		return 5
 	}
 	if left, err := r.reap(); left || err != nil {

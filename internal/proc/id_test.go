@@ -166,8 +166,12 @@ func TestNoSuchProcess(t *testing.T) {
 }
 
 func TestCmdline(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "read x", "a b", "")
+	cmd := exec.Command("sh", "-c", "echo; read x", "a b", "")
 	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,8 +180,11 @@ func TestCmdline(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer in.Close()
+	if _, err := out.Read(make([]byte, 1)); err != nil { // in the midst of exec it is empty
+		t.Fatal(err)
+	}
 	got, err := Cmdline(cmd.Process.Pid)
-	if want := []string{"sh", "-c", "read x", "a b", ""}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"sh", "-c", "echo; read x", "a b", ""}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }
