@@ -3,8 +3,10 @@ package launcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,10 +17,12 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/internal/fakeqemu"
+	"github.com/vmlaunch/vmlaunch/internal/proc"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/store"
 	"github.com/vmlaunch/vmlaunch/vsock"
+	"golang.org/x/sys/unix"
 )
 
 // The tests in this file run everywhere: QEMU is a double, and so is the device
@@ -282,12 +286,31 @@ func TestInterruptedStopLeavesItRunning(t *testing.T) {
 	}
 }
 
+// freeze stops a process, and returns when all its threads stand: the signal
+// takes its time on a busy host.
+func freeze(t *testing.T, id proc.ID) {
+	t.Helper()
+	if err := id.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for tick := time.Tick(time.Millisecond); ; <-tick {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", id.PID))
+		if err != nil || len(stats) == 0 {
+			t.Fatalf("threads of %v: %v, %v", id, stats, err)
+		}
+		if !slices.ContainsFunc(stats, func(path string) bool {
+			text, err := os.ReadFile(path)
+			return err == nil && !strings.Contains(string(text), ") T ")
+		}) {
+			return
+		}
+	}
+}
+
 func TestUnresponsiveQEMU(t *testing.T) {
 	b := newBench(t, true)
 	m := b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
-	if err := m.QEMU.Signal(19); err != nil { // SIGSTOP
-		t.Fatal(err)
-	}
+	freeze(t, m.QEMU)
 	if s := b.state("web"); s != Unresponsive {
 		t.Errorf("got %s, want unresponsive", s)
 	}
