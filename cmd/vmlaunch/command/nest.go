@@ -32,10 +32,14 @@ func (a *app) nestRunDir() (string, error) {
 	return filepath.Join(d.Run, ".nest"), err
 }
 
-type nestSize struct{ memoryMiB, cpus int }
+// A nestWish is what a nest is made with; what is zero is left to the nest.
+type nestWish struct {
+	memoryMiB, cpus int
+	guest           string // kernel reference, or nest.NoGuest
+}
 
 // nestUp brings the nest up, or takes the one that runs.
-func (a *app) nestUp(ctx context.Context, size nestSize) (*nest.Nest, error) {
+func (a *app) nestUp(ctx context.Context, w nestWish) (*nest.Nest, error) {
 	cache, err := a.cache()
 	if err != nil {
 		return nil, err
@@ -52,8 +56,9 @@ func (a *app) nestUp(ctx context.Context, size nestSize) (*nest.Nest, error) {
 		Cache:     cache,
 		RunDir:    runDir,
 		Kernel:    a.kernelVersion,
-		MemoryMiB: size.memoryMiB,
-		CPUs:      size.cpus,
+		Guest:     w.guest,
+		MemoryMiB: w.memoryMiB,
+		CPUs:      w.cpus,
 		Binary:    binary,
 		Progress:  a.progress.Say,
 	})
@@ -63,7 +68,7 @@ func (a *app) nestUp(ctx context.Context, size nestSize) (*nest.Nest, error) {
 
 func newNestUp(a *app) *cobra.Command {
 	var (
-		size   nestSize
+		w      nestWish
 		memory string
 	)
 	cmd := &cobra.Command{
@@ -77,9 +82,9 @@ func newNestUp(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				size.memoryMiB = mib
+				w.memoryMiB = mib
 			}
-			n, err := a.nestUp(cmd.Context(), size)
+			n, err := a.nestUp(cmd.Context(), w)
 			if err != nil {
 				return err
 			}
@@ -89,7 +94,8 @@ func newNestUp(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&memory, "memory", "", "memory of the nest, `SIZE` such as 4G")
-	cmd.Flags().IntVar(&size.cpus, "cpus", 0, "`N` virtual CPUs (default 2)")
+	cmd.Flags().IntVar(&w.cpus, "cpus", 0, "`N` virtual CPUs (default 2)")
+	cmd.Flags().StringVar(&w.guest, "guest-kernel", "", "kernel `REF` for linux guests in it, or none (default light, built when first asked for)")
 	return cmd
 }
 
@@ -139,7 +145,7 @@ func newNestCp(a *app) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := a.nestUp(cmd.Context(), nestSize{})
+			n, err := a.nestUp(cmd.Context(), nestWish{})
 			if err != nil {
 				return err
 			}

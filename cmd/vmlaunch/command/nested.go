@@ -57,7 +57,7 @@ func withoutRoot(args []string, words int) []string {
 
 // inNest brings the nest up and runs c in it, connected to our streams.
 func (a *app) inNest(ctx context.Context, c guest.Command) (exit int, err error) {
-	n, err := a.nestUp(ctx, nestSize{})
+	n, err := a.nestUp(ctx, nestWish{})
 	if err != nil {
 		return 0, err
 	}
