@@ -42,7 +42,7 @@ func newHost(t *testing.T) *host {
 	}
 	// Kernels and initramfs are shared: a nest comes with its own, and has no
 	// network to get others.
-	if err := os.Symlink(sharedCache, filepath.Join(root, "cache")); err != nil {
+	if err := errors.Join(os.MkdirAll(sharedCache, 0o755), os.Symlink(sharedCache, filepath.Join(root, "cache"))); err != nil {
 		t.Fatal(err)
 	}
 	h := &host{t: t, root: root, pins: pins(t)}

@@ -69,9 +69,10 @@ func TestTrialNamesTheFailure(t *testing.T) {
 		{"hangs", "echo 'KVM internal error. Suberror: 1' >&2; exec sleep 60",
 			"/dev/kvm opens, but a guest hangs in it (gave up after 3s): KVM internal error. Suberror: 1"},
 	} {
+		path := script(t, c.body) // while nothing forks: a child would keep it open for writing, and busy
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := runTrial(t.Context(), script(t, c.body), configs.AccelKVM)
+			got, err := runTrial(t.Context(), path, configs.AccelKVM)
 			if err != nil || got != c.want {
 				t.Errorf("got %q, %v, want %q", got, err, c.want)
 			}
