@@ -20,7 +20,7 @@ func TestWrongInput(t *testing.T) {
 		{"reserved CID", 2, []string{"cid", "2", "3 to 4294967294"}, []string{"up", "apple", "--cid", "2"}},
 		{"CID that is no number", 2, []string{"cid", "many"}, []string{"up", "apple", "--cid", "many"}},
 		{"CID beyond 32 bits", 2, []string{"cid"}, []string{"up", "apple", "--cid", "4294967295"}},
-		{"unknown namespace", 3, []string{`netns "nowhere"`, "vmlaunch netns create nowhere"}, []string{"up", "apple", "--netns", "nowhere"}},
+		{"unknown namespace", 3, []string{`netns "nowhere"`, "vmlaunch netns create nowhere"}, []string{"up", "apple", "--image", "probe", "--netns", "nowhere"}},
 		{"namespace that escapes", 2, []string{"../etc"}, []string{"netns", "create", "../etc", "--vsock", "local"}},
 		{"unknown mode", 2, []string{"lokal"}, []string{"netns", "create", "cell", "--vsock", "lokal"}},
 		{"missing image", 3, []string{"/no/such.qcow2"}, []string{"up", "apple", "--image", "/no/such.qcow2"}},
