@@ -82,9 +82,9 @@ func TestKillAtEveryLaunchStep(t *testing.T) {
 }
 
 // Issue A, h: Ctrl-C at any moment of a launch leaves either nothing or a
-// machine that runs and is listed.
-func TestInterruptedUpLeavesTheTruth(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
+// machine that runs and is listed. The probe guest is ready too soon for it.
+func TestInterruptedUpOfLinuxLeavesTheTruth(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.Light)
 	for name, seen := range map[string]func(h *host) bool{
 		"namespace made": func(h *host) bool { return len(pins(h.t)) > len(h.pins) },
 		"qemu started":   func(h *host) bool { return len(h.qemus()) > 0 },
