@@ -7,7 +7,7 @@ PROBE  := image/embedded/probe.rom
 LDFLAGS = -s -w -X main.version=$(shell .ci/version)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-nest unit build needs lint fuzz docs check clean FORCE
+.PHONY: help up test test-more unit build needs lint fuzz docs check clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,8 @@ unit: $(PROBE) ## go vet and every test that this host can run (under a minute)
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test-nest: build ## the life of the nest itself: minutes of boots
+test-more: build ## what `make test` leaves out for its length: agent and launcher with Linux guests, the nest's own life
+	.ci/nest-tests linux cmd/vmlaunch-guest launcher
 	VMLAUNCH_TEST_NEEDS=nest,qemu $(GO) test -v -count=1 ./nest
 
 build: $(BIN) ## bin/vmlaunch with its built-in guests
