@@ -15,7 +15,7 @@ help: ## show this list
 up: needs build ## install what is missing, build, start a machine and run a command in it
 	@.ci/up
 
-test: ## every test, on nested Linux 7.3, 7.2 and 6.12 hosts too (half an hour and more)
+test: ## every test, on nested Linux 7.3, 7.2 and 6.12 hosts too (some 25 minutes)
 	@.ci/test
 
 unit: $(PROBE) ## go vet and every test that this host can run (under a minute)
