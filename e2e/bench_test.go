@@ -19,7 +19,7 @@ import (
 // BenchmarkVersion is the cost of starting vmlaunch at all.
 func BenchmarkVersion(b *testing.B) {
 	for b.Loop() {
-		if err := exec.Command(binary(), "version").Run(); err != nil {
+		if err := exec.Command(testenv.Binary(), "version").Run(); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -29,7 +29,7 @@ func BenchmarkVersion(b *testing.B) {
 func BenchmarkLs(b *testing.B) {
 	root := b.TempDir()
 	for b.Loop() {
-		if out, err := exec.Command(binary(), "--root", root, "ls").CombinedOutput(); err != nil {
+		if out, err := exec.Command(testenv.Binary(), "--root", root, "ls").CombinedOutput(); err != nil {
 			b.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -41,7 +41,7 @@ func BenchmarkUpDetach(b *testing.B) {
 	testenv.Require(b, testenv.Root, testenv.VhostVsock, testenv.QEMU)
 	root := b.TempDir()
 	up := func(args ...string) {
-		if out, err := exec.Command(binary(), append([]string{"--root", root}, args...)...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(testenv.Binary(), append([]string{"--root", root}, args...)...).CombinedOutput(); err != nil {
 			b.Fatalf("vmlaunch %v: %v: %s", args, err, out)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmlaunch/vmlaunch/internal/testenv"
 )
 
 // commandBound ends a vmlaunch that hangs. A Linux guest in a nest needs about
@@ -36,6 +38,7 @@ type host struct {
 // still runs is removed, and the kernel is asked whether anything stayed.
 func newHost(t *testing.T) *host {
 	t.Helper()
+	testenv.Require(t, testenv.Vmlaunch)
 	root, err := os.MkdirTemp("", "e2e")
 	if err != nil {
 		t.Fatal(err)
@@ -57,14 +60,6 @@ func newHost(t *testing.T) *host {
 		}
 	})
 	return h
-}
-
-// binary is the vmlaunch under test.
-func binary() string {
-	if p := os.Getenv("VMLAUNCH_BINARY"); p != "" {
-		return p
-	}
-	return "vmlaunch"
 }
 
 // A result is what one command said and how it ended.
@@ -90,7 +85,7 @@ func (h *host) runInput(input string, args ...string) result {
 	// Not the test's context: it ends before the clean-up that runs commands too.
 	ctx, cancel := context.WithTimeout(context.Background(), commandBound)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary(), append([]string{"--root", h.root}, args...)...)
+	cmd := exec.CommandContext(ctx, testenv.Binary(), append([]string{"--root", h.root}, args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &stdout, &stderr
 	cmd.Env = append(os.Environ(), h.env...)
@@ -261,7 +256,7 @@ func (h *host) qemus() []string {
 // returns how it ended.
 func (h *host) interrupt(seen func() bool, args ...string) result {
 	h.t.Helper()
-	cmd := exec.CommandContext(h.t.Context(), binary(), append([]string{"--root", h.root}, args...)...)
+	cmd := exec.CommandContext(h.t.Context(), testenv.Binary(), append([]string{"--root", h.root}, args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/vsock"
-	"golang.org/x/sys/unix"
 )
 
 const childModeKnob = "/proc/sys/net/vsock/child_ns_mode"
@@ -66,7 +65,7 @@ func TestHostReloadsVsock(t *testing.T) {
 	h.netns("cell", "local")
 	h.must("up", "apple", "--image", "probe", "--netns", "cell", "--cid", "42")
 	h.must("stop", "apple")
-	unloadVsock(t)
+	testenv.UnloadVsock(t)
 	// Without vsock.ko: the command loads it again and sees what is now.
 	if m := h.inspect("apple"); m.State != "stopped" {
 		t.Errorf("without vsock.ko: %+v", m)
@@ -104,26 +103,4 @@ func readKnob(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(text))
-}
-
-// unloadVsock takes vsock and all that is built on it out of the kernel.
-func unloadVsock(t *testing.T) {
-	t.Helper()
-	for range 10 { // each round takes those that nothing uses any more
-		table, err := os.ReadFile("/proc/modules")
-		if err != nil {
-			t.Fatal(err)
-		}
-		left := 0
-		for line := range strings.Lines(string(table)) {
-			if name := strings.Fields(line)[0]; strings.Contains(name, "vsock") {
-				left++
-				_ = unix.DeleteModule(name, unix.O_NONBLOCK) // in use: next round
-			}
-		}
-		if left == 0 {
-			return
-		}
-	}
-	t.Fatal("vsock can't be unloaded")
 }

@@ -150,10 +150,10 @@ func putFile(t *testing.T, n *Nest) {
 	if err := os.WriteFile(local, []byte("#!/bin/sh\necho \"$0 ran\"\n"), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Put(t.Context(), local, "/work/it's here"); err != nil {
+	if err := n.Put(t.Context(), local, "/put/it's here"); err != nil {
 		t.Fatal(err)
 	}
-	if exit, out := sh(t, n, `"/work/it's here"; stat -c %a /work/*; ls /work`); exit != 0 || out != "/work/it's here ran\n750\nit's here" {
+	if exit, out := sh(t, n, `"/put/it's here"; stat -c %a /put/*; ls /put`); exit != 0 || out != "/put/it's here ran\n750\nit's here" {
 		t.Errorf("exit %d: %q", exit, out)
 	}
 	if err := n.Put(t.Context(), local, "/proc/nowhere/x"); err == nil {

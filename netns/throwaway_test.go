@@ -1,7 +1,6 @@
 package netns_test
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -11,7 +10,6 @@ import (
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/vsock"
-	"golang.org/x/sys/unix"
 )
 
 // TestThrowaway does to a host what nobody can take back: it locks the host's
@@ -106,7 +104,7 @@ func reload(t *testing.T, local *netns.NS) {
 	if m, err := local.Mode(); m != vsock.Local || err != nil {
 		t.Fatalf("before: got %v, %v; want local", m, err)
 	}
-	unload(t)
+	testenv.UnloadVsock(t)
 	if _, err := os.Stat("/proc/sys/net/vsock"); err == nil {
 		t.Fatal("the knobs are there without the module")
 	}
@@ -117,7 +115,7 @@ func reload(t *testing.T, local *netns.NS) {
 		t.Errorf("after: got %v, %v; want global, as read anew", m, err)
 	}
 	hostModes(t)
-	unload(t)
+	testenv.UnloadVsock(t)
 	if _, err := vsock.Hold(42); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("hold without the module: got %v, want unsupported", err)
 	}
@@ -128,29 +126,6 @@ func reload(t *testing.T, local *netns.NS) {
 	if out, err := exec.Command("modprobe", "vhost_vsock").CombinedOutput(); err != nil {
 		t.Errorf("modprobe: %v: %s", err, out)
 	}
-}
-
-// unload takes vsock and all that is built on it out of the kernel.
-func unload(t *testing.T) {
-	t.Helper()
-	for range 10 { // each round takes those that nothing uses any more
-		table, err := os.ReadFile("/proc/modules")
-		if err != nil {
-			t.Fatal(err)
-		}
-		left := 0
-		for line := range bytes.Lines(table) {
-			name := string(bytes.Fields(line)[0])
-			if strings.Contains(name, "vsock") {
-				left++
-				_ = unix.DeleteModule(name, unix.O_NONBLOCK) // in use: next round
-			}
-		}
-		if left == 0 {
-			return
-		}
-	}
-	t.Fatal("vsock can't be unloaded")
 }
 
 func lockedToGlobal(t *testing.T) {

@@ -29,11 +29,12 @@ const (
 	Throwaway                    // a host nobody needs after the run: it may be left unusable
 	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
 	Tools                        // ip, unshare and nsenter
+	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Tools}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Tools, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -61,6 +62,8 @@ func (n Need) String() string {
 		return "light"
 	case Tools:
 		return "tools"
+	case Vmlaunch:
+		return "vmlaunch"
 	}
 	return "unknown"
 }
@@ -88,6 +91,8 @@ func (n Need) hint() string {
 		return "vmlaunch image build light"
 	case Tools:
 		return "apt-get install iproute2 util-linux"
+	case Vmlaunch:
+		return "make unit, which builds it"
 	}
 	return ""
 }

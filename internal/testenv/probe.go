@@ -19,6 +19,14 @@ const vhostVsock = "/dev/vhost-vsock"
 // nsMode tells by its presence that namespaces have a vsock mode.
 const nsMode = "/proc/sys/net/vsock/ns_mode"
 
+// Binary returns the vmlaunch under test: VMLAUNCH_BINARY, or the one in PATH.
+func Binary() string {
+	if path := os.Getenv("VMLAUNCH_BINARY"); path != "" {
+		return path
+	}
+	return "vmlaunch"
+}
+
 // probe returns why the host does not meet n, or nil if it does.
 func (n Need) probe(promised []Need) error {
 	switch n {
@@ -31,7 +39,7 @@ func (n Need) probe(promised []Need) error {
 	case VhostVsock:
 		return probeDevice(vhostVsock)
 	case NoVhostVsock:
-		return probeNoVhostVsock()
+		return probeAbsent(vhostVsock)
 	case VsockModes:
 		return probeModes()
 	case NoModes:
@@ -50,6 +58,8 @@ func (n Need) probe(promised []Need) error {
 		return probeLight()
 	case Tools:
 		return probeTools("ip", "unshare", "nsenter")
+	case Vmlaunch:
+		return probeTools(Binary())
 	}
 	return fmt.Errorf("need %d: no such need", int(n))
 }
@@ -79,10 +89,10 @@ func probeDevice(path string) error {
 	return f.Close()
 }
 
-func probeNoVhostVsock() error {
-	switch _, err := os.Stat(vhostVsock); {
+func probeAbsent(path string) error {
+	switch _, err := os.Stat(path); {
 	case err == nil:
-		return fmt.Errorf("%s is there", vhostVsock)
+		return fmt.Errorf("%s is there", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	default:
@@ -112,14 +122,7 @@ func probeNoModes() error {
 	if err := loadVsock(); err != nil {
 		return err
 	}
-	switch _, err := os.Stat(nsMode); {
-	case err == nil:
-		return fmt.Errorf("%s is there", nsMode)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	default:
-		return err
-	}
+	return probeAbsent(nsMode)
 }
 
 func probeLight() error {
