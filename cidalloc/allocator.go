@@ -134,7 +134,7 @@ func (a *Allocator) try(ctx context.Context, p place, r Request, strangers []sto
 		if err := remember(tx, strangers); err != nil {
 			return err
 		}
-		book, err := a.read(tx, p, own)
+		book, err := a.open(tx, p, own)
 		if err != nil {
 			return err
 		}
@@ -144,15 +144,17 @@ func (a *Allocator) try(ctx context.Context, p place, r Request, strangers []sto
 		}
 		g, err := a.host.hold(p, c)
 		if errors.Is(err, vsock.ErrInUse) {
-			got = result{cid: c, ours: book.leases[c].Machine == r.Machine}
-			return nil
+			l, err := book.at(c)
+			got = result{cid: c, ours: l.Machine == r.Machine}
+			return err
 		}
 		if err != nil {
 			return err
 		}
 		back.Push("claim of cid "+c.String(), func(context.Context) error { return g.Close() })
-		got = result{cid: c, lease: &Lease{allocator: a, guard: g, cid: c, space: p.space, machine: r.Machine}}
-		return a.record(tx, book, r, c)
+		generation, err := a.record(tx, book, r, c)
+		got = result{cid: c, lease: &Lease{allocator: a, guard: g, cid: c, space: p.space, machine: r.Machine, generation: generation}}
+		return err
 	})
 	if err != nil {
 		return result{}, err
@@ -162,21 +164,30 @@ func (a *Allocator) try(ctx context.Context, p place, r Request, strangers []sto
 }
 
 // record writes that c is r.Machine's, and whatever r adds to that.
-func (a *Allocator) record(tx *store.Tx, book book, r Request, c vsock.CID) error {
-	for _, l := range book.leases {
-		if l.Machine == r.Machine && l.CID != c {
-			if err := a.Free(tx, l.Space, l.CID, l.Machine); err != nil {
-				return err
-			}
+func (a *Allocator) record(tx *store.Tx, book book, r Request, c vsock.CID) (generation uint64, err error) {
+	old, err := book.owned(r.Machine)
+	if err != nil {
+		return 0, err
+	}
+	if old != 0 && old != c {
+		if err := a.Free(tx, book.space, old, r.Machine); err != nil {
+			return 0, err
 		}
 	}
-	if err := tx.PutLease(store.Lease{CID: c, Space: book.space, Machine: r.Machine, Taken: a.now()}); err != nil {
-		return err
+	before, err := book.at(c)
+	if err != nil {
+		return 0, err
 	}
-	if r.Record == nil {
-		return nil
+	if generation, err = tx.Generation(); err != nil {
+		return 0, err
 	}
-	return r.Record(tx, book.space, c)
+	err = tx.PutLease(store.Lease{
+		CID: c, Space: book.space, Machine: r.Machine, Taken: a.now(), Generation: generation, Reserved: before.Reserved,
+	})
+	if err != nil || r.Record == nil {
+		return generation, err
+	}
+	return generation, r.Record(tx, book.space, c)
 }
 
 // Release gives c in space back if it is machine's, and starts its cool-down.
@@ -203,52 +214,28 @@ func (a *Allocator) Free(tx *store.Tx, space store.Space, c vsock.CID, machine s
 	if err != nil || l.Machine != machine {
 		return err
 	}
-	return tx.PutLease(store.Lease{CID: c, Space: space, Freed: a.now(), Last: machine})
+	return tx.PutLease(freed(l, a.now()))
 }
 
-// Sweep forgets, in all spaces, cool-downs that are over and strangers that were
-// not met for a while. It fails if the ledger can't be read or written.
-func (a *Allocator) Sweep(tx *store.Tx) error {
-	spaces, err := tx.Spaces()
-	if err != nil {
-		return err
+// freed returns l after its machine has given it back: cooling, or again only
+// reserved.
+func freed(l store.Lease, now time.Time) store.Lease {
+	if l.Reserved != nil {
+		return store.Lease{CID: l.CID, Space: l.Space, Reserved: l.Reserved}
 	}
-	for _, s := range spaces {
-		leases, err := tx.Leases(s)
-		if err != nil {
-			return err
-		}
-		if _, err := a.sweep(tx, leases); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sweep forgets what is stale among leases and returns the rest.
-func (a *Allocator) sweep(tx *store.Tx, leases []store.Lease) ([]store.Lease, error) {
-	var kept []store.Lease
-	for _, l := range leases {
-		if !stale(l, a.now()) {
-			kept = append(kept, l)
-			continue
-		}
-		if err := tx.DeleteLease(l.Space, l.CID); err != nil {
-			return nil, err
-		}
-	}
-	return kept, nil
+	return store.Lease{CID: l.CID, Space: l.Space, Freed: now, Last: l.Machine}
 }
 
 // remember writes down who holds CIDs that the kernel refused. One that has become
-// a machine's since, while the store was closed, is no stranger's.
+// a machine's since, while the store was closed, is no stranger's; one that is
+// reserved stays that.
 func remember(tx *store.Tx, strangers []store.Lease) error {
 	for _, s := range strangers {
 		l, err := tx.Lease(s.Space, s.CID)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if l.Machine != "" {
+		if l.Machine != "" || l.Reserved != nil {
 			continue
 		}
 		if err := tx.PutLease(s); err != nil {
@@ -279,6 +266,8 @@ type Lease struct {
 	cid       vsock.CID
 	space     store.Space
 	machine   string
+
+	generation uint64
 }
 
 // CID returns the CID.
@@ -295,8 +284,22 @@ func (l *Lease) File() *os.File { return l.guard.File() }
 // machine's, and stays claimed as long as QEMU has its copy. Twice is fine.
 func (l *Lease) Close() error { return l.guard.Close() }
 
-// Release closes the descriptor and gives the CID back. It fails if the ledger
-// could not be written. Twice is fine.
+// Release closes the descriptor and gives the CID back, unless the machine has
+// come to it anew since. It fails if the ledger could not be written. Twice is
+// fine.
 func (l *Lease) Release(ctx context.Context) error {
-	return errors.Join(l.Close(), l.allocator.Release(ctx, l.space, l.cid, l.machine))
+	err := l.allocator.store.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.Lease(l.space, l.cid)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && now.Generation != l.generation {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return l.allocator.Free(tx, l.space, l.cid, l.machine)
+	})
+	if err != nil {
+		err = fmt.Errorf("release cid %d of machine %q: %w", l.cid, l.machine, err)
+	}
+	return errors.Join(l.Close(), err)
 }

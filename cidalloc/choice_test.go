@@ -11,12 +11,36 @@ import (
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
-func bookOf(leases ...store.Lease) book {
-	b := book{space: store.Global, own: 5, first: vsock.FirstGuest, last: vsock.LastGuest, leases: map[vsock.CID]store.Lease{}}
-	for _, l := range leases {
-		b.leases[l.CID] = l
+// A mapLedger is a ledger without a store.
+type mapLedger map[vsock.CID]store.Lease
+
+func (m mapLedger) lease(c vsock.CID) (store.Lease, error) { return m[c], nil }
+
+func (m mapLedger) owned(machine string) (vsock.CID, error) {
+	return m.find(func(l store.Lease) bool { return l.Machine == machine }), nil
+}
+
+func (m mapLedger) reservedFor(machine string) (vsock.CID, error) {
+	return m.find(func(l store.Lease) bool { return l.Reserved != nil && l.Reserved.For == machine }), nil
+}
+
+func (m mapLedger) find(ok func(store.Lease) bool) vsock.CID {
+	for c, l := range m {
+		if ok(l) {
+			return c
+		}
 	}
-	return b
+	return 0
+}
+
+// bookOf returns a book at a time when nothing is stale that cooling and foreign
+// make.
+func bookOf(leases ...store.Lease) book {
+	m := mapLedger{}
+	for _, l := range leases {
+		m[l.CID] = l
+	}
+	return book{ledger: m, space: store.Global, own: 5, first: vsock.FirstGuest, last: vsock.LastGuest, now: time.Unix(2, 0)}
 }
 
 func leased(c vsock.CID, machine string) store.Lease {
@@ -29,6 +53,10 @@ func cooling(c vsock.CID, last string) store.Lease {
 
 func foreign(c vsock.CID) store.Lease {
 	return store.Lease{CID: c, Space: store.Global, Foreign: "x", Seen: time.Unix(1, 0)}
+}
+
+func reserved(c vsock.CID, machine string) store.Lease {
+	return store.Lease{CID: c, Space: store.Global, Reserved: &store.Reservation{For: machine}}
 }
 
 func TestChoose(t *testing.T) {
@@ -67,7 +95,16 @@ func TestChoose(t *testing.T) {
 		"home":                       {bookOf(), Request{}, home, nil},
 		"home taken":                 {bookOf(leased(home, "db")), Request{}, home + 1, nil},
 		"home and next taken":        {bookOf(cooling(home, "db"), foreign(home+1)), Request{}, home + 2, nil},
-		"home is this host's":        {book{space: store.Global, own: home, first: 3, last: vsock.LastGuest}, Request{}, home + 1, nil},
+		"home is this host's":        {book{ledger: mapLedger{}, space: store.Global, own: home, first: 3, last: vsock.LastGuest}, Request{}, home + 1, nil},
+		"home cooled":                {bookOf(store.Lease{CID: home, Freed: time.Unix(2, 0).Add(-coolDown), Last: "db"}), Request{}, home, nil},
+		"home reserved":              {bookOf(reserved(home, "db")), Request{}, home + 1, nil},
+		"home reserved for nobody":   {bookOf(reserved(home, "")), Request{}, home + 1, nil},
+		"reserved for me":            {bookOf(reserved(42, "web")), Request{}, 42, nil},
+		"reserved for me beats last": {bookOf(reserved(42, "web")), Request{Last: 7}, 42, nil},
+		"wanted, reserved for me":    {bookOf(reserved(42, "web")), Request{Want: 42}, 42, nil},
+		"wanted, for another":        {bookOf(reserved(42, "db")), Request{Want: 42}, 0, ErrTaken},
+		"wanted, for nobody":         {bookOf(reserved(42, "")), Request{Want: 42}, 0, ErrTaken},
+		"last, reserved for another": {bookOf(reserved(7, "db")), Request{Last: 7}, home, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -104,25 +141,28 @@ func TestChooseFindsTheLastOneLeft(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		first := vsock.CID(rapid.Uint32Range(3, 20).Draw(t, "first"))
 		size := rapid.Uint32Range(1, 12).Draw(t, "size")
-		b := book{space: store.Global, first: first, last: first + vsock.CID(size) - 1, leases: map[vsock.CID]store.Lease{}}
+		leases := mapLedger{}
+		b := book{ledger: leases, space: store.Global, first: first, last: first + vsock.CID(size) - 1, now: time.Unix(2, 0)}
 		b.own = vsock.CID(rapid.Uint32Range(3, 33).Draw(t, "own"))
 		left := 0
 		for c := b.first; c <= b.last; c++ {
-			switch rapid.IntRange(0, 3).Draw(t, "state") {
+			switch rapid.IntRange(0, 4).Draw(t, "state") {
 			case 0:
 				if c != b.own {
 					left++
 				}
 			case 1:
-				b.leases[c] = leased(c, "db")
+				leases[c] = leased(c, "db")
 			case 2:
-				b.leases[c] = cooling(c, "db")
+				leases[c] = cooling(c, "db")
 			case 3:
-				b.leases[c] = foreign(c)
+				leases[c] = foreign(c)
+			case 4:
+				leases[c] = reserved(c, "db")
 			}
 		}
 		got, err := b.choose(Request{Machine: rapid.String().Draw(t, "machine")})
-		if _, busy := b.leases[got]; err == nil && (busy || got == b.own || got < b.first || got > b.last) {
+		if _, busy := leases[got]; err == nil && (busy || got == b.own || got < b.first || got > b.last) {
 			t.Errorf("got %d of %+v", got, b)
 		}
 		if (err == nil) != (left > 0) || err != nil && !errors.Is(err, ErrExhausted) {
@@ -138,6 +178,7 @@ func TestStale(t *testing.T) {
 		want bool
 	}{
 		"leased":              {store.Lease{Machine: "web"}, false},
+		"reserved":            {store.Lease{Reserved: &store.Reservation{}}, false},
 		"cooling":             {store.Lease{Freed: now.Add(-coolDown + 1)}, false},
 		"cooled":              {store.Lease{Freed: now.Add(-coolDown)}, true},
 		"freed in the future": {store.Lease{Freed: now.Add(time.Hour)}, true},

@@ -30,6 +30,8 @@ type TakenError struct {
 	Ref     string // the namespace it was asked for in, as in netns.Open
 	Holder  string // `machine "db" (pid 4711)`, or for a stranger `pid 4711 ("qemu …")`
 	Foreign bool   // no machine of ours has it, the kernel refused it
+
+	Reserved *store.Reservation // nobody has it, but it is kept for somebody else
 }
 
 func (e *TakenError) Error() string {
@@ -37,11 +39,26 @@ func (e *TakenError) Error() string {
 	if e.Ref != "" {
 		text += fmt.Sprintf(" in netns %q", e.Ref)
 	}
+	if e.Reserved != nil {
+		return text + ": " + reservation(*e.Reserved) + " (vmlaunch cid release " + e.CID.String() + ")"
+	}
 	text += ": held by "
 	if e.Foreign {
 		text += "foreign "
 	}
 	return text + e.Holder
+}
+
+// reservation says what a reservation is.
+func reservation(r store.Reservation) string {
+	text := "reserved"
+	if r.For != "" {
+		text += fmt.Sprintf(" for machine %q", r.For)
+	}
+	if r.Note != "" {
+		text += fmt.Sprintf(" (%s)", r.Note)
+	}
+	return text
 }
 
 // Is reports whether target is [ErrTaken].
@@ -64,7 +81,7 @@ func (a *Allocator) explain(tx *store.Tx, p place, err error) error {
 	}
 	full := *taken
 	full.Ref = p.ref
-	if !full.Foreign {
+	if !full.Foreign && full.Reserved == nil {
 		owner, err := describe(tx, taken.Holder, p)
 		if err != nil {
 			return err

@@ -74,20 +74,3 @@ func (linux) own() (vsock.CID, error) {
 	}
 	return 0, fmt.Errorf("ask for this host's own cid: %w", err)
 }
-
-// read returns what is known of the CIDs in p, without what is stale, which it
-// forgets.
-func (a *Allocator) read(tx *store.Tx, p place, own vsock.CID) (book, error) {
-	leases, err := tx.Leases(p.space)
-	if err != nil {
-		return book{}, err
-	}
-	if leases, err = a.sweep(tx, leases); err != nil {
-		return book{}, err
-	}
-	b := book{space: p.space, own: own, first: vsock.FirstGuest, last: vsock.LastGuest, leases: map[vsock.CID]store.Lease{}}
-	for _, l := range leases {
-		b.leases[l.CID] = l
-	}
-	return b, nil
-}

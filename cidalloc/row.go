@@ -18,6 +18,8 @@ const (
 	Leased  RowState = "leased"  // a machine's
 	Cooling RowState = "cooling" // free, but not yet given out unasked
 	Foreign RowState = "foreign" // a stranger's
+
+	Reserved RowState = "reserved" // kept for a machine that does not have it now, or from all of ours
 )
 
 // A Row is one CID of the ledger, for listings.
@@ -71,6 +73,9 @@ func rowOf(tx *store.Tx, l store.Lease) (Row, error) {
 	switch {
 	case l.Foreign != "":
 		row.State, row.Holder, row.Since = Foreign, l.Foreign, l.Seen
+		return row, nil
+	case l.Machine == "" && l.Reserved != nil:
+		row.State, row.Machine, row.Since = Reserved, l.Reserved.For, l.Reserved.Since
 		return row, nil
 	case l.Machine == "":
 		row.State, row.Machine, row.Since = Cooling, l.Last, l.Freed

@@ -468,15 +468,14 @@ func TestLeasesOfNobodyAreFreed(t *testing.T) {
 	err := b.Store.Update(t.Context(), func(tx *store.Tx) error {
 		return errors.Join(
 			tx.PutLease(store.Lease{CID: 50, Space: m.Space, Machine: "nobody", Taken: time.Now()}),
-			tx.PutLease(store.Lease{CID: 51, Space: m.Space, Machine: "web", Taken: time.Now()}),
 			tx.PutLease(store.Lease{CID: 52, Space: earlier, Machine: "web", Taken: time.Now()}),
 		)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if repairs, err := b.Reconcile(t.Context()); err != nil || len(repairs) != 3 {
-		t.Errorf("got %v, %v, want three repairs", repairs, err)
+	if repairs, err := b.Reconcile(t.Context()); err != nil || len(repairs) != 2 {
+		t.Errorf("got %v, %v, want two repairs", repairs, err)
 	}
 	err = b.Store.View(t.Context(), func(tx *store.Tx) error {
 		spaces, err := tx.Spaces()

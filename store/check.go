@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Check reads every record of the file and fails with [ErrCorrupt], joined for
+// Check reads every record of the file, holds the indexes against the leases, and fails with [ErrCorrupt], joined for
 // all that are damaged, or as [Store.View] does. No file is fine.
 func (s *Store) Check(ctx context.Context) error {
 	return s.View(ctx, func(tx *Tx) error {
@@ -14,7 +14,10 @@ func (s *Store) Check(ctx context.Context) error {
 		spaces, err := tx.Spaces()
 		errs := []error{machines, netnses, err}
 		for _, sp := range spaces {
-			_, err := tx.Leases(sp)
+			leases, err := tx.Leases(sp)
+			if err == nil {
+				err = tx.checkIndexes(sp, leases)
+			}
 			errs = append(errs, err)
 		}
 		return errors.Join(errs...)

@@ -156,10 +156,12 @@ func drawn(t *testing.T, text, head string) string {
 // draw returns the buckets and keys of s as a tree, what varies in brackets.
 func draw(t *testing.T, s *Store) string {
 	t.Helper()
-	_, leased, _, _, _ := full()
+	_, leased, cooling, foreign, _ := full()
 	names := map[string]string{
 		"web": "<name>", "blue": "<name>", string(leased.Space): "local/<boot>/<cookie>",
 		cidKey(42): "<cid, uint32 big-endian>", cidKey(7): "<cid, uint32 big-endian>", cidKey(300): "<cid, uint32 big-endian>",
+		cidKey(500): "<cid, uint32 big-endian>", "db": "<name>",
+		timeKey(cooling.Freed) + cidKey(7): "<time, ns since 1970, uint64 big-endian><cid>", timeKey(foreign.Seen) + cidKey(300): "<time, ns since 1970, uint64 big-endian><cid>",
 	}
 	var tree []string
 	seen := map[string]bool{}

@@ -14,7 +14,7 @@ type migration func(*Tx) error
 // migrations returns the steps: step i turns schema i into schema i+1. A step is
 // never edited once released. A new field in a record is a new schema too, since
 // an older vmlaunch would drop it; its step may do nothing.
-func migrations() []migration { return []migration{createBuckets} }
+func migrations() []migration { return []migration{createBuckets, indexLeases} }
 
 // newest returns the schema this program writes.
 func newest() uint32 { return uint32(len(migrations())) }
@@ -27,6 +27,47 @@ func createBuckets(tx *Tx) error {
 		}
 	}
 	return nil
+}
+
+// indexLeases makes the indexes of schema 2, which leases of schema 1 lack. A
+// machine that was recorded with two CIDs in one space keeps the one its record
+// has, or the lower one.
+func indexLeases(tx *Tx) error {
+	spaces, err := tx.Spaces()
+	if err != nil {
+		return err
+	}
+	for _, s := range spaces {
+		leases, err := tx.Leases(s)
+		if err != nil {
+			return err
+		}
+		for _, l := range leases {
+			if err := tx.indexLease(l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) indexLease(l Lease) error {
+	if l.Machine == "" {
+		return tx.PutLease(l)
+	}
+	m, err := tx.Machine(l.Machine)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	other := err == nil && m.Space == l.Space && m.CID != 0 && m.CID != l.CID
+	had, err := tx.Owned(l.Space, l.Machine)
+	if err != nil {
+		return err
+	}
+	if other || had != 0 && had != l.CID {
+		return tx.DeleteLease(l.Space, l.CID)
+	}
+	return tx.PutLease(l)
 }
 
 // migrate brings the file to the schema after the last of steps in one
@@ -104,6 +145,17 @@ func (tx *Tx) schema() (uint32, error) {
 	}
 	return binary.BigEndian.Uint32(v), nil
 }
+
+// Boot returns the boot id that was last recorded with [Tx.SetBoot], "" if none
+// was. It fails with [ErrCorrupt].
+func (tx *Tx) Boot() (string, error) {
+	v, err := tx.value(keyBoot, bucketMeta)
+	return string(v), err
+}
+
+// SetBoot records the boot in which the file was last put right as a whole. It
+// fails in a view.
+func (tx *Tx) SetBoot(id string) error { return tx.setValue(keyBoot, []byte(id), bucketMeta) }
 
 func (tx *Tx) setSchema(n uint32) error {
 	return tx.setValue(keySchema, binary.BigEndian.AppendUint32(nil, n), bucketMeta)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // TestNewerFileIsRefusedUntouched sets a schema that no program has yet.
@@ -147,13 +149,17 @@ func TestFixturesOfEverySchemaAreRead(t *testing.T) {
 			s := New(t.TempDir())
 			load(t, s, fmt.Sprintf("testdata/schema-%d.txt", n))
 			wantM, leased, cooling, foreign, wantN := full()
+			var later []Lease
+			if n >= 2 {
+				later = []Lease{reserved()}
+			}
 			err := s.View(t.Context(), func(tx *Tx) error {
 				m, err1 := tx.Machine("web")
 				a, err2 := tx.Lease(leased.Space, leased.CID)
 				b, err3 := tx.Leases(Global)
-				n, err4 := tx.Netns("blue")
+				ns, err4 := tx.Netns("blue")
 				for _, d := range []string{
-					cmp.Diff(wantM, m), cmp.Diff(leased, a), cmp.Diff([]Lease{cooling, foreign}, b), cmp.Diff(wantN, n),
+					cmp.Diff(wantM, m), cmp.Diff(leased, a), cmp.Diff(append([]Lease{cooling, foreign}, later...), b), cmp.Diff(wantN, ns),
 				} {
 					if d != "" {
 						t.Errorf("want - got +:\n%s", d)
@@ -161,9 +167,35 @@ func TestFixturesOfEverySchemaAreRead(t *testing.T) {
 				}
 				return errors.Join(err1, err2, err3, err4)
 			})
-			if err != nil {
+			if err := errors.Join(err, s.Check(t.Context())); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestMigrationKeepsOneCIDForAMachine is about files in which a machine has two
+// in one space, which schema 2 has no form for.
+func TestMigrationKeepsOneCIDForAMachine(t *testing.T) {
+	s := New(t.TempDir())
+	load(t, s, "testdata/schema-1-two-cids.txt")
+	if err := s.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for space, want := range map[Space]vsock.CID{Global: 6, "local/a/1": 9} {
+		err := s.View(t.Context(), func(tx *Tx) error {
+			c, err := tx.Owned(space, "web")
+			if err != nil || c != want {
+				t.Errorf("space %s: machine has cid %d (%v), want %d", space, c, err, want)
+			}
+			ls, err := tx.Leases(space)
+			if err != nil || len(ls) != 1 {
+				t.Errorf("space %s has %v (%v), want one lease", space, ls, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -16,9 +16,11 @@ const (
 	bucketNetns   = "netns"
 	bucketCID     = "cid" // inside a space
 
-	keySchema   = "schema"   // in meta
-	keyIdentity = "identity" // in a space
-	keyMode     = "mode"     // in a space
+	keySchema     = "schema"     // in meta
+	keyGeneration = "generation" // in meta
+	keyBoot       = "boot"       // in meta
+	keyIdentity   = "identity"   // in a space
+	keyMode       = "mode"       // in a space
 )
 
 // A Tx is one transaction. It is valid until the function it was given to
@@ -96,6 +98,9 @@ func (tx *Tx) remove(key string, path ...string) error {
 		if b == nil || b.Get([]byte(key)) == nil {
 			return nil
 		}
+		if !b.Writable() {
+			return errReadOnly
+		}
 		tx.dirty = true
 		return b.Delete([]byte(key))
 	})
@@ -141,6 +146,21 @@ func (tx *Tx) entries(path ...string) (all []entry, err error) {
 		})
 	})
 	return all, err
+}
+
+// empty reports whether the bucket at path holds nothing, or is not there.
+func (tx *Tx) empty(path ...string) (empty bool, err error) {
+	err = tx.guard(func() error {
+		b := tx.bucket(path...)
+		if b == nil {
+			empty = true
+			return nil
+		}
+		k, _ := b.Cursor().First()
+		empty = k == nil
+		return nil
+	})
+	return empty || tx.f == nil, err
 }
 
 // guard runs fn, which does nothing but call bbolt. Without a state file it does

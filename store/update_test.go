@@ -28,7 +28,7 @@ func update(t *testing.T, s *Store, fn func(*Tx) error) {
 	}
 }
 
-// full returns one of everything, every field set.
+// full returns one of everything, every field set that schema 1 had.
 func full() (Machine, Lease, Lease, Lease, Netns) {
 	at := func(s int) time.Time { return time.Date(2026, 11, 22, 14, 0, s, 5, time.UTC) }
 	id := netns.ID{Boot: "6a3b8f0e-1c2d-4e5f-8a9b-0c1d2e3f4a5b", Cookie: 4097}
@@ -47,10 +47,19 @@ func full() (Machine, Lease, Lease, Lease, Netns) {
 	return m, leased, cooling, foreign, Netns{Name: "blue", ID: id, Mode: vsock.Local, Created: at(1)}
 }
 
+// reserved is a lease in the form that schema 2 brought.
+func reserved() Lease {
+	m, _, _, _, _ := full()
+	return Lease{CID: 500, Space: Global, Machine: "db", Taken: m.Created, Generation: 1,
+		Reserved: &Reservation{For: "db", Note: "in DNS", Since: m.Created}}
+}
+
 // fill writes one of everything.
 func fill(tx *Tx) error {
 	m, a, b, c, n := full()
-	return errors.Join(tx.PutMachine(m), tx.PutLease(a), tx.PutLease(b), tx.PutLease(c), tx.PutNetns(n))
+	_, err := tx.Generation()
+	return errors.Join(err, tx.SetBoot(m.Boot), tx.PutMachine(m), tx.PutLease(a), tx.PutLease(b), tx.PutLease(c),
+		tx.PutLease(reserved()), tx.PutNetns(n))
 }
 
 func TestRecordsComeBackAsTheyWere(t *testing.T) {
@@ -67,7 +76,7 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 		spaces, err7 := tx.Spaces()
 		for _, d := range []string{
 			cmp.Diff(wantM, m), cmp.Diff([]Machine{wantM}, ms), cmp.Diff(leased, l),
-			cmp.Diff([]Lease{cooling, foreign}, ls), cmp.Diff(wantN, n), cmp.Diff([]Netns{wantN}, ns),
+			cmp.Diff([]Lease{cooling, foreign, reserved()}, ls), cmp.Diff(wantN, n), cmp.Diff([]Netns{wantN}, ns),
 			cmp.Diff([]Space{Global, leased.Space}, spaces),
 		} {
 			if d != "" {
@@ -101,8 +110,8 @@ func TestErrorsNameTheObject(t *testing.T) {
 		"no phase":    {func(tx *Tx) error { return tx.PutMachine(Machine{Name: "a"}) }, nil, `record machine "a": phase is ""`},
 		"bad space":   {func(tx *Tx) error { _, err := tx.Leases("local/x"); return err }, nil, `space is "local/x", want global or local/BOOT/COOKIE`},
 		"bad cid":     {func(tx *Tx) error { return tx.PutLease(Lease{CID: 2, Space: Global, Machine: "a"}) }, nil, "record cid 2 in space global: cid is 2"},
-		"no owner":    {func(tx *Tx) error { return tx.PutLease(Lease{CID: 3, Space: Global}) }, nil, "record cid 3 in space global: want one of machine, freed and foreign"},
-		"two owners":  {func(tx *Tx) error { l := leased; l.Foreign = "x"; return tx.PutLease(l) }, nil, "record cid 42 in space " + string(leased.Space) + ": want one of machine, freed and foreign"},
+		"no owner":    {func(tx *Tx) error { return tx.PutLease(Lease{CID: 3, Space: Global}) }, nil, "record cid 3 in space global: want one of machine, freed, foreign and reserved"},
+		"two owners":  {func(tx *Tx) error { l := leased; l.Foreign = "x"; return tx.PutLease(l) }, nil, "record cid 42 in space " + string(leased.Space) + ": want one of machine, freed, foreign and reserved"},
 		"no netns id": {func(tx *Tx) error { return tx.PutNetns(Netns{}) }, nil, `record netns "": no name`},
 	}
 	for name, tt := range tests {
@@ -125,7 +134,7 @@ func TestDeleteIsIdempotentAndLeavesNoEmptySpace(t *testing.T) {
 	for range 2 {
 		update(t, s, func(tx *Tx) error {
 			return errors.Join(tx.DeleteMachine("web"), tx.DeleteNetns("blue"), tx.DeleteLease(leased.Space, 42),
-				tx.DeleteLease(Global, 7), tx.DeleteSpace(SpaceOf(netns.ID{Boot: "x", Cookie: 1}, vsock.Local)))
+				tx.DeleteLease(Global, 7), tx.DeleteLease(Global, 500), tx.DeleteSpace(SpaceOf(netns.ID{Boot: "x", Cookie: 1}, vsock.Local)))
 		})
 	}
 	update(t, s, func(tx *Tx) error {
