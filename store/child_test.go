@@ -64,6 +64,13 @@ func play(job string, s *Store) error {
 		return contend(func() error { return s.Update(ctx, count) })
 	case "contend-bolt": // without the lock file, as bbolt alone would
 		return contend(func() error { return boltUpdate(s.Path(), count) })
+	case "readonly":
+		return playReadOnly(ctx, s, func(what string, v any) {
+			if v == nil {
+				v = ""
+			}
+			fmt.Printf("%s: %v\n", what, v)
+		})
 	case "rebuild": // until killed, each told
 		for n := 1; ; n++ {
 			if _, err := s.Rebuild(ctx, count); err != nil {

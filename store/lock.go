@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmlaunch/vmlaunch/internal/proc"
 )
@@ -30,8 +33,12 @@ const (
 
 // lock waits for the lock file at path and notes this process in it. The caller
 // closes it. It fails with [ErrLocked] when one process keeps it for [LockWait] or
-// at ctx's deadline, with ctx's error if ctx is cancelled.
+// at ctx's deadline, with ctx's error if ctx is cancelled, and with
+// [errors.ErrUnsupported] on a network file system.
 func lock(ctx context.Context, path string, mode lockMode) (*lockFile, error) {
+	if err := onThisHost(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
 	ticks := time.NewTicker(LockWait / 10)
 	defer ticks.Stop()
 	return lockInTurn(ctx, path, mode, &queue{path: path, ticks: ticks.C})
@@ -43,14 +50,19 @@ func lockInTurn(ctx context.Context, path string, mode lockMode, q *queue) (*loc
 		flags |= os.O_CREATE
 	}
 	for {
+		take := takeTurn
 		f, err := os.OpenFile(path, flags, 0o600)
+		if mode == mustExist && errors.Is(err, unix.EROFS) {
+			f, err = os.Open(path)
+			take = share // to lock a byte takes a file that can be written; and only readers meet here
+		}
 		if mode == mustExist && errors.Is(err, fs.ErrNotExist) {
 			return &lockFile{}, nil
 		}
 		if err != nil {
 			return nil, openError(path, err)
 		}
-		if err := await(ctx, f, takeTurn, q); err != nil {
+		if err := await(ctx, f, take, q); err != nil {
 			return nil, lockError(path, err)
 		}
 		if same(f, path) {

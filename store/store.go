@@ -85,8 +85,9 @@ func (s *Store) view(ctx context.Context, fn func(*Tx) error) error {
 
 // Update runs fn in a transaction and commits it if fn returns nil. If fn fails,
 // panics or changes nothing, nothing is written. It fails as [Store.View] does,
-// and if the change could not be written; then the old state stands. Tx must not
-// be used after fn has returned, and fn must not call the store again.
+// if the change could not be written, then the old state stands, and with
+// [errors.ErrUnsupported] on a read-only file system. Tx must not be used after
+// fn has returned, and fn must not call the store again.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	l, err := s.lockForWriting(ctx)
 	if err != nil {
