@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// maxDepth bounds how deep pages and buckets may stand in each other. 100,000
-// leases stand 7 deep.
+// maxDepth bounds how deep pages and buckets may stand in each other. Each level
+// more is for a hundred times the records, so no real file comes near.
 const maxDepth = 64
 
 // What a page is, and what an element of a leaf is. See internal/common of bbolt.
@@ -99,10 +99,10 @@ func (r *reader) findMeta() bool {
 		head, m := page.Head, page.Meta
 		h := fnv.New64a()
 		_, _ = h.Write(r.b[at+binary.Size(head) : at+n-binary.Size(m.Checksum)])
-		if m.Magic != boltMagic || m.Version != boltVersion || m.Checksum != h.Sum64() || at != 0 && at != int(m.PageSize) {
+		if m.Magic != boltMagic || m.Version != boltVersion || m.Checksum != h.Sum64() {
 			continue // one torn by a power cut is no damage
 		}
-		if head.Flags != metaPage || head.ID != uint64(min(at, 1)) || m.PageSize < 1<<9 || m.PageSize > 1<<16 || m.End >= 1<<40 {
+		if head.Flags != metaPage || head.ID != uint64(min(at, 1)) || at != 0 && at != int(m.PageSize) || m.PageSize < 1<<9 || m.PageSize > 1<<16 || m.End >= 1<<40 {
 			r.damaged("meta page", "it says that it is page %d of kind %#x, with pages of %d bytes up to %d", head.ID, head.Flags, m.PageSize, m.End)
 			continue
 		}

@@ -39,10 +39,7 @@ func (s *Store) present(ctx context.Context) (Salvage, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Salvage{}, nil
 	}
-	if err != nil {
-		return Salvage{}, err
-	}
-	return salvage(s.Path(), b)
+	return salvageRead(s.Path(), b, err)
 }
 
 // replace puts the file that write makes in place of the one there is, which
