@@ -102,7 +102,8 @@ func (r *reader) findMeta() bool {
 		if m.Magic != boltMagic || m.Version != boltVersion || m.Checksum != h.Sum64() {
 			continue // one torn by a power cut is no damage
 		}
-		if head.Flags != metaPage || head.ID != uint64(min(at, 1)) || at != 0 && at != int(m.PageSize) || m.PageSize < 1<<9 || m.PageSize > 1<<16 || m.End >= 1<<40 {
+		sized := m.PageSize >= 1<<9 && m.PageSize <= 1<<16 && m.End < 1<<40 // no product below overflows
+		if head.Flags != metaPage || head.ID != uint64(min(at, 1)) || at != 0 && at != int(m.PageSize) || !sized {
 			r.damaged("meta page", "it says that it is page %d of kind %#x, with pages of %d bytes up to %d", head.ID, head.Flags, m.PageSize, m.End)
 			continue
 		}
