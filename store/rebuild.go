@@ -28,7 +28,12 @@ func (s *Store) Rebuild(ctx context.Context, fn func(*Tx) error) (kept string, e
 		return "", err
 	}
 	return s.replace("damaged", func(draft string) error {
-		return build(draft, func(tx *Tx) error { return errors.Join(fn(tx), tx.passGenerations()) })
+		return build(draft, func(tx *Tx) error {
+			if err := fn(tx); err != nil {
+				return err
+			}
+			return tx.passGenerations()
+		})
 	})
 }
 
