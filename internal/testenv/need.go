@@ -17,6 +17,7 @@ const Promises = "VMLAUNCH_TEST_NEEDS"
 // A Need is something a test can't do without.
 type Need int
 
+// The needs.
 const (
 	Root         Need = iota + 1 // effective user 0 with CAP_NET_ADMIN
 	QEMU                         // qemu-system-x86_64 that runs
