@@ -88,14 +88,14 @@ func shellWords(line string) []string {
 		case c == '\'':
 			quoted = !quoted
 		case quoted:
-			words[last] += string(c)
+			words[last] += line[i : i+1]
 		case c == '\\' && i+1 < len(line):
 			i++
 			words[last] += line[i : i+1]
 		case c == ' ':
 			words = append(words, "")
 		default:
-			words[last] += string(c)
+			words[last] += line[i : i+1]
 		}
 	}
 	return words
