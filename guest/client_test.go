@@ -382,7 +382,7 @@ func TestExitState(t *testing.T) {
 		{"exit-status", []byte{1}, 0, ErrGone},
 		{"exit-signal", exitSignal("KILL"), 137, nil},
 		{"exit-signal", exitSignal("34@vmlaunch"), 162, nil},
-		{"exit-signal", exitSignal("FOO@example.com"), unknownSignal, nil},
+		{"exit-signal", exitSignal("FOO@example.com"), maxExit, nil},
 		{"keepalive@openssh.com", nil, 0, ErrGone},
 	} {
 		var e exitState

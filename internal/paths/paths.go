@@ -18,7 +18,7 @@ type Dirs struct {
 // Resolve returns the folders below root, or, with root empty, the system's for
 // the root user and those of the XDG base directory specification for others.
 // It creates nothing. It fails if root can't be made absolute, or if a user has
-// no home directory to put them in.
+// no home directory to put them in, or a relative one.
 func Resolve(root string) (Dirs, error) {
 	if root != "" {
 		abs, err := filepath.Abs(root)
@@ -47,7 +47,7 @@ func user(getenv func(string) string) (Dirs, error) {
 		if v := getenv(env); filepath.IsAbs(v) {
 			return filepath.Join(v, "vmlaunch")
 		}
-		if home == "" {
+		if !filepath.IsAbs(home) {
 			return ""
 		}
 		return filepath.Join(home, fallback, "vmlaunch")
@@ -57,7 +57,7 @@ func user(getenv func(string) string) (Dirs, error) {
 		Cache: base("XDG_CACHE_HOME", ".cache"),
 	}
 	if d.State == "" || d.Cache == "" {
-		return Dirs{}, fmt.Errorf("choose folders: no HOME in the environment (name one: --root DIR)")
+		return Dirs{}, fmt.Errorf("choose folders: no absolute HOME in the environment (name one: --root DIR)")
 	}
 	d.Run = filepath.Join(d.State, "run")
 	if v := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(v) {

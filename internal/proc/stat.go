@@ -53,10 +53,15 @@ func Cmdline(pid int) ([]string, error) {
 	if err != nil {
 		return nil, procError(pid, err)
 	}
+	return parseCmdline(b), nil
+}
+
+// parseCmdline splits a /proc/PID/cmdline, in which each word ends in a NUL.
+func parseCmdline(b []byte) []string {
 	if len(b) == 0 {
-		return nil, nil
+		return nil
 	}
-	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 }
 
 // bootID returns the random name the kernel gave this boot.

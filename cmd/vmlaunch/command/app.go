@@ -188,6 +188,6 @@ func (a *app) printJSON(v any) error {
 func (a *app) note(format string, args ...any) {
 	a.progress.Done()
 	if !a.quiet {
-		fmt.Fprintf(a.host.Err, format+"\n", args...)
+		fmt.Fprintln(a.host.Err, harmless(fmt.Sprintf(format, args...)))
 	}
 }

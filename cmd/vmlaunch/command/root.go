@@ -49,7 +49,7 @@ func (a *app) finish(ctx context.Context, err error) Code {
 		err = &usageError{err} // cobra's own errors are plain text, all about the command line
 	}
 	if _, silent := errors.AsType[exitStatus](err); !silent {
-		fmt.Fprintf(a.host.Err, "vmlaunch: %v\n", err)
+		fmt.Fprintf(a.host.Err, "vmlaunch: %s\n", harmless(err.Error()))
 	}
 	if ctx.Err() != nil {
 		return Interrupted // whatever broke off, this is why
