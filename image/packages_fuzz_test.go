@@ -127,7 +127,7 @@ func FuzzLostOptions(f *testing.F) {
 	f.Add("CONFIG_A=y\nCONFIG_B=n\n", "# CONFIG_B is not set\nCONFIG_A=m\n")
 	f.Fuzz(func(t *testing.T, fragment, config string) {
 		lines := optionLines(fragment)
-		if again := optionLines(lines); again != lines {
+		if again := optionLines(lines); again != lines || strings.Contains("\n"+lines, "\n#") || strings.Contains("\n"+lines, "\n\n") {
 			t.Errorf("%q: got %q, and of that %q", fragment, lines, again)
 		}
 		lost := lostOptions(fragment, config)

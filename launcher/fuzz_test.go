@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,9 @@ func FuzzReadVerdict(f *testing.F) {
 				t.Errorf("%q: got %q and not ok", text, failure)
 			}
 			return
+		}
+		if !json.Valid(text) {
+			t.Errorf("%q is believed", text)
 		}
 		if err := writeVerdict(path, failure); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -11,6 +12,7 @@ import (
 // is stored leads there too.
 func FuzzRefPath(f *testing.F) {
 	f.Add("pid:7")
+	pidPath := regexp.MustCompile(`^/proc/[1-9][0-9]*/ns/net$`)
 	f.Fuzz(func(t *testing.T, ref string) {
 		path, lasting, err := refPath(ref)
 		if err != nil {
@@ -21,6 +23,9 @@ func FuzzRefPath(f *testing.F) {
 		}
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsRune(path, 0) {
 			t.Errorf("%q: got %q", ref, path)
+		}
+		if strings.HasPrefix(ref, "pid:") && !pidPath.MatchString(path) {
+			t.Errorf("%q: got %q, which is no process", ref, path)
 		}
 		if again, same, err := refPath(lasting); again != path || same != lasting || err != nil {
 			t.Errorf("%q: %q leads to %q, %v, want %q", ref, lasting, again, err, path)

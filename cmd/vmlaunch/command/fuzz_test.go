@@ -28,6 +28,10 @@ func FuzzEscapes(f *testing.F) {
 		if !bytes.Equal(whole, parts) || detach != early {
 			t.Errorf("%q: got %q, %v; cut at %d %q, %v", typed, whole, detach, at, parts, early)
 		}
+		inLine, _ := new(escapes).Pass(typed)
+		if doubled, _ := newEscapes().Pass(append([]byte("~~"), typed...)); string(doubled) != "~"+string(inLine) {
+			t.Errorf("%q behind ~~: got %q, want ~ and %q", typed, doubled, inLine)
+		}
 		if !bytes.ContainsRune(typed, '~') && (detach || !bytes.Equal(whole, typed)) {
 			t.Errorf("%q: got %q, %v", typed, whole, detach)
 		}
