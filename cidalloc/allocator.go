@@ -95,8 +95,8 @@ func (a *Allocator) acquire(ctx context.Context, p place, r Request) (*Lease, er
 		}
 		// The kernel refused got.cid. The store is closed: there is time to look.
 		asked := got.cid == r.Want || got.cid == r.Last || got.ours
-		who := a.host.who(p, got.cid)
-		if asked && who == "" && a.now().Before(settled) {
+		who, found := a.host.who(p, got.cid)
+		if asked && !found && a.now().Before(settled) {
 			if err := pause(ctx, settlePoll); err != nil {
 				return nil, fmt.Errorf("wait for cid %d to come free: %w", got.cid, err)
 			}

@@ -73,6 +73,13 @@ func (a *app) tell(format string, args ...any) {
 	}
 }
 
+// printLine prints the one line that a command is asked for, also with --quiet.
+func (a *app) printLine(text string) error {
+	a.progress.Done()
+	_, err := fmt.Fprintln(a.host.Out, text)
+	return err
+}
+
 func (a *app) dirs() (paths.Dirs, error) { return paths.Resolve(a.root) }
 
 func (a *app) store() (*store.Store, error) {
