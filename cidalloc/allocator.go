@@ -39,6 +39,8 @@ const (
 // An Allocator hands out CIDs. It is safe for concurrent use, also by several
 // processes on one store.
 type Allocator struct {
+	Ranges Ranges // to choose from; set before first use
+
 	store *store.Store
 	host  host
 	now   func() time.Time

@@ -106,7 +106,7 @@ func (m *model) acquireOne(t *rapid.T) {
 // last is who had a CID, found in the home of each machine: tests free only what
 // they own.
 func (m *model) last(at claim) string {
-	b := book{ledger: mapLedger{}, space: at.space, own: vsock.Any, first: vsock.FirstGuest, last: vsock.LastGuest}
+	b := book{ledger: mapLedger{}, space: at.space, own: vsock.Any, in: everything()}
 	for i := range 5 {
 		name := fmt.Sprintf("m%d", i)
 		if c, err := b.choose(Request{Machine: name}); err == nil && c == at.cid {

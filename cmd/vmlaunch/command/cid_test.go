@@ -2,9 +2,12 @@ package command
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
@@ -77,5 +80,32 @@ func TestCIDVerbsWithoutDevice(t *testing.T) {
 	rows = slices.DeleteFunc(rows, func(r cidalloc.Row) bool { return r.State == cidalloc.Host }) // this host may be a guest
 	if len(rows) != 2 || rows[0].CID != 42 || rows[0].Held != nil {
 		t.Errorf("map: got %+v, want the two machines', and the kernel not asked", rows)
+	}
+}
+
+// TestSettingsWithMistakes asks that a host's settings are refused before
+// anything is done, with each place that is wrong.
+func TestSettingsWithMistakes(t *testing.T) {
+	root := installation(t)
+	file := filepath.Join(root, "config.yaml")
+	writeFile(t, file, "cid:\n  rnage: {}\n")
+	want := "vmlaunch: " + file + ":2:3: unknown key \"rnage\" (did you mean range?)\n"
+	for _, args := range [][]string{{"ls"}, {"up", "web", "--image", "probe"}, {"cid", "ls"}, {"cid", "reserve", "50"}} {
+		if got := vmlaunchIn(t, root, nil, args...); got.code != Usage || got.stderr != want {
+			t.Errorf("%q: exit code %d, %s\nwant %s", args, got.code, got.stderr, want)
+		}
+	}
+	writeFile(t, file, "cid:\n  range:\n    global: 50-50\n    local: 3-9\n    red: 7-7\n")
+	got, err := ranges(file)
+	want2 := cidalloc.Ranges{Global: cidalloc.Range{First: 50, Last: 50}, Local: cidalloc.Range{First: 3, Last: 9},
+		Named: map[string]cidalloc.Range{"red": {First: 7, Last: 7}}, Source: file}
+	if d := cmp.Diff(want2, got); d != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	if got := vmlaunchIn(t, root, nil, "ls"); got.code != OK {
+		t.Errorf("with good settings: exit code %d, %s", got.code, got.stderr)
+	}
+	if got := vmlaunchIn(t, root, nil, "cid", "reserve", "9999"); got.code != OK {
+		t.Errorf("a number outside the range: exit code %d, %s", got.code, got.stderr)
 	}
 }
