@@ -121,7 +121,7 @@ func (a *Allocator) acquire(ctx context.Context, p place, r Request) (*Lease, er
 type result struct {
 	lease *Lease
 	cid   vsock.CID
-	ours  bool // the ledger has cid as this machine's own
+	ours  bool // the ledger has cid as this machine's own, or keeps it for it
 }
 
 // try is one transaction: remember strangers, choose, claim, record.
@@ -147,7 +147,7 @@ func (a *Allocator) try(ctx context.Context, p place, r Request, strangers []sto
 		g, err := a.host.hold(p, c)
 		if errors.Is(err, vsock.ErrInUse) {
 			l, err := book.at(c)
-			got = result{cid: c, ours: l.Machine == r.Machine}
+			got = result{cid: c, ours: l.Machine == r.Machine || l.Reserved != nil}
 			return err
 		}
 		if err != nil {

@@ -31,6 +31,7 @@ type fakeHost struct {
 	places     []place
 	refuse     error // instead of any claim
 	heldOnce   int   // claims made so far
+	tried      int   // and tried: ioctls, on a real kernel
 	lookedFor  int
 	meanwhile  func() // what happens while a holder is looked for
 	failAt, at int
@@ -70,6 +71,7 @@ func (h *fakeHost) hold(p place, c vsock.CID) (guard, error) {
 	if err := errors.Join(h.step(), h.refuse); err != nil {
 		return nil, err
 	}
+	h.tried++
 	at := claim{p.space, c}
 	if end, ends := h.until[at]; ends && !time.Now().Before(end) {
 		delete(h.held, at)

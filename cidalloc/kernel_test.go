@@ -324,19 +324,3 @@ func TestNoDeviceIsNoConflict(t *testing.T) {
 		}
 	}
 }
-
-// BenchmarkLeaseHold measures one lease with its claim, and its release.
-func BenchmarkLeaseHold(b *testing.B) {
-	usable(b)
-	a := New(store.New(b.TempDir()))
-	ns := testNetns(b, "bench", vsock.Global)
-	for b.Loop() {
-		l, err := a.Acquire(b.Context(), Request{Machine: "web", NS: ns})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := l.Release(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
