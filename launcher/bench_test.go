@@ -266,8 +266,26 @@ func (b *bench) logs(name string) string {
 	return out.String()
 }
 
-// killAt runs a launch (or, with verb "start", a start) of spec in a process of
-// its own that is killed at step.
+// setAside takes the state file away, as if it had been deleted, and returns what
+// putBack takes.
+func (b *bench) setAside() (kept string) {
+	b.t.Helper()
+	kept = filepath.Join(b.root, "kept.db")
+	if err := os.Rename(b.Store.Path(), kept); err != nil {
+		b.t.Fatal(err)
+	}
+	return kept
+}
+
+func (b *bench) putBack(kept string) {
+	b.t.Helper()
+	if err := os.Rename(kept, b.Store.Path()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// killAt runs a verb, one of verbs, on spec in a process of its own that is killed
+// at step.
 func (b *bench) killAt(step, verb string, spec configs.Machine) {
 	b.t.Helper()
 	text, err := json.Marshal(spec)

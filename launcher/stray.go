@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -14,9 +15,6 @@ import (
 // launcher that is killed between the start of its QEMU and the record of its
 // pid leaves one. A UUID is used for one start only.
 func killStrays(ctx context.Context, uuid string) error {
-	if uuid == "" {
-		return nil
-	}
 	ids, err := strays(uuid)
 	if err != nil {
 		return err
@@ -29,8 +27,12 @@ func killStrays(ctx context.Context, uuid string) error {
 	return nil
 }
 
-// strays returns the processes whose command line has -uuid with this value.
+// strays returns the processes whose command line has -uuid with this value;
+// none if it is empty.
 func strays(uuid string) ([]proc.ID, error) {
+	if uuid == "" {
+		return nil, nil
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -57,6 +59,24 @@ func strays(uuid string) ([]proc.ID, error) {
 		found = append(found, id)
 	}
 	return found, nil
+}
+
+// unrecorded fails with an [*UnrecordedError] if the run folder of the machine
+// called name is that of a QEMU that runs, and not of the one whose UUID is
+// recorded ("" for none).
+func (l *Launcher) unrecorded(name, recorded string) error {
+	uuid, err := os.ReadFile(l.folder(name).marker())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && string(uuid) == recorded {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ids, err := strays(string(uuid))
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	return &UnrecordedError{name, ids[0]}
 }
 
 func hasPair(args []string, key, value string) bool {

@@ -144,7 +144,7 @@ func describe(e launcher.Event) string {
 }
 
 // killAt is for tests: it returns a hook that kills this process, as the
-// kernel's out-of-memory killer might, when a launch reaches the named step.
+// kernel's out-of-memory killer might, when a verb reaches the named step.
 func killAt(name string) func(string) {
 	if name == "" {
 		return nil
