@@ -44,6 +44,13 @@ func play(job string, s *Store) error {
 			}
 			fmt.Println(n)
 		}
+	case "rebuild": // until killed, each told
+		for n := 1; ; n++ {
+			if _, err := s.Rebuild(ctx, count); err != nil {
+				return err
+			}
+			fmt.Println(n)
+		}
 	case "full": // with no room for a file of more than one page
 		signal.Ignore(syscall.SIGXFSZ)
 		limit := syscall.Rlimit{Cur: 4096, Max: 4096}

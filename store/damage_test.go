@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -15,10 +14,22 @@ import (
 // use does what commands do: read everything, then write something.
 func use(t *testing.T, s *Store) error {
 	t.Helper()
-	return errors.Join(s.Check(t.Context()), s.Update(t.Context(), func(tx *Tx) error {
+	return errors.Join(s.View(t.Context(), readAll), s.Check(t.Context()), s.Update(t.Context(), func(tx *Tx) error {
 		m, _, _, _, _ := full()
 		return errors.Join(tx.DeleteMachine("web"), tx.PutMachine(m), tx.DeleteLease(Global, 7))
 	}))
+}
+
+func readAll(tx *Tx) error {
+	_, machines := tx.Machines()
+	_, netnses := tx.Netnses()
+	spaces, err := tx.Spaces()
+	errs := []error{machines, netnses, err}
+	for _, s := range spaces {
+		_, err := tx.Leases(s)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func TestFileThatIsNoStateIsRefused(t *testing.T) {
@@ -68,11 +79,7 @@ func TestForeignDatabaseIsRefused(t *testing.T) {
 func TestDamageIsAnErrorNeverACrash(t *testing.T) {
 	origin := New(t.TempDir())
 	update(t, origin, fill)
-	for i := range 100 { // pages below a branch
-		update(t, origin, func(tx *Tx) error {
-			return tx.PutMachine(Machine{Name: fmt.Sprintf("m%03d", i), Phase: Created, Cause: strings.Repeat("x", 200)})
-		})
-	}
+	update(t, origin, many) // pages below a branch
 	sound, err := os.ReadFile(origin.Path())
 	if err != nil {
 		t.Fatal(err)

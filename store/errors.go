@@ -58,6 +58,14 @@ func corrupt(object string, cause any) error {
 	return fmt.Errorf("%s: %w: %v", object, ErrCorrupt, cause)
 }
 
+func emptyFile(path string) error {
+	return corrupt("state "+path, "the file is empty, vmlaunch never leaves it so (restore it, or remove it to start anew)")
+}
+
+func foreignLock(path string) error {
+	return fmt.Errorf("open state %s: %w by a program that is not vmlaunch, still after %v", path, ErrLocked, boltWait)
+}
+
 // openError names the state file, and the way out if it is not ours.
 func openError(path string, err error) error {
 	err = fmt.Errorf("open state %s: %w", path, cause(err))

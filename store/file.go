@@ -49,7 +49,7 @@ func openFile(path string, how access) (*file, error) {
 		return nil, openError(path, err)
 	}
 	if info.Size() == 0 {
-		return nil, corrupt("state "+path, "the file is empty, vmlaunch never leaves it so (restore it, or remove it to start anew)")
+		return nil, emptyFile(path)
 	}
 	return openBolt(path, how)
 }
@@ -81,7 +81,7 @@ func openBolt(path string, how access) (*file, error) {
 	var errno syscall.Errno
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("open state %s: %w by a program that is not vmlaunch, still after %v", path, ErrLocked, boltWait)
+		return nil, foreignLock(path)
 	case errors.As(err, &errno):
 		return nil, openError(path, err)
 	}
@@ -92,19 +92,32 @@ func openBolt(path string, how access) (*file, error) {
 // leaves none or a whole one. The caller holds the lock file.
 func create(path string) error {
 	draft := path + ".new"
-	if err := os.RemoveAll(draft); err != nil {
+	defer os.Remove(draft) // gone already if all went well
+	if err := build(draft, func(*Tx) error { return nil }); err != nil {
 		return err
 	}
-	defer os.Remove(draft) // gone already if all went well
-	f, err := openBolt(draft, readWrite)
+	return moveTo(draft, path)
+}
+
+// build makes a state file at path with what fn writes in place of what is there.
+func build(path string, fn func(*Tx) error) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
+	f, err := openBolt(path, readWrite)
 	if err != nil {
 		return err
 	}
+	defer f.Close() // fn may panic
 	f.fresh = true
-	err = f.migrate(migrations())
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := f.migrate(migrations()); err != nil {
 		return err
 	}
+	return errors.Join(f.update(fn), f.Close())
+}
+
+// moveTo puts the file draft at path, for good.
+func moveTo(draft, path string) error {
 	if err := os.Rename(draft, path); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/vsock"
@@ -18,18 +20,11 @@ const (
 	bucketFor   = "for"   // machine name → the CID that is reserved for it
 )
 
-// An indexEntry is what an index says of one lease.
-type indexEntry struct {
-	path  []string
-	key   string
-	value []byte
-}
-
 // indexEntries returns what the indexes of l's space say of l.
-func indexEntries(l Lease) []indexEntry {
-	var all []indexEntry
+func indexEntries(l Lease) []item {
+	var all []item
 	add := func(bucket, key string, value []byte) {
-		all = append(all, indexEntry{[]string{bucketSpace, string(l.Space), bucket}, key, value})
+		all = append(all, item{[]string{bucketSpace, string(l.Space), bucket}, key, value})
 	}
 	switch {
 	case l.Machine != "":
@@ -128,32 +123,26 @@ func (tx *Tx) Generation() (uint64, error) {
 		return 0, corrupt("generation", fmt.Sprintf("%d bytes, want 8", len(v)))
 	}
 	n++
-	return n, tx.setValue(keyGeneration, binary.BigEndian.AppendUint64(nil, n), bucketMeta)
+	return n, tx.setGeneration(n)
 }
 
-// checkIndexes asks that the indexes of s say what leases, all of s, say. It
-// fails with [ErrCorrupt].
-func (tx *Tx) checkIndexes(s Space, leases []Lease) error {
-	want := map[string][]byte{}
+func (tx *Tx) setGeneration(n uint64) error {
+	return tx.setValue(keyGeneration, binary.BigEndian.AppendUint64(nil, n), bucketMeta)
+}
+
+// checkIndexes asks that index, all entries of all indexes by their names, says
+// what leases say. It fails with [ErrCorrupt].
+func checkIndexes(leases []Lease, index map[string]item) error {
 	for _, l := range leases {
-		for _, e := range indexEntries(l) {
-			want[e.path[2]+"\x00"+e.key] = e.value
-		}
-	}
-	for _, bucket := range []string{bucketOwner, bucketFreed, bucketSeen, bucketFor} {
-		have, err := tx.entries(bucketSpace, string(s), bucket)
-		if err != nil {
-			return err
-		}
-		for _, e := range have {
-			if v, ok := want[bucket+"\x00"+e.key]; !ok || !bytes.Equal(v, e.value) {
-				return corrupt(fmt.Sprintf("space %s", s), fmt.Sprintf("index %s has %q, which no lease says", bucket, e.key))
+		for _, want := range indexEntries(l) {
+			if have, ok := index[want.String()]; !ok || !bytes.Equal(have.value, want.value) {
+				return corrupt(leaseShelf(l.Space).object(l.key()), fmt.Sprintf("index %q does not say so", want))
 			}
-			delete(want, bucket+"\x00"+e.key)
+			delete(index, want.String())
 		}
 	}
-	for key := range want {
-		return corrupt(fmt.Sprintf("space %s", s), fmt.Sprintf("no index has %q", key))
+	for _, name := range slices.Sorted(maps.Keys(index)) {
+		return corrupt(fmt.Sprintf("index %q", name), "no lease says that")
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func lock(ctx context.Context, path string, mode lockMode) (*lockFile, error) {
 		if err != nil {
 			return nil, openError(path, err)
 		}
-		if err := flock(wait, f); err != nil {
+		if err := flock(wait, f, unix.LOCK_EX); err != nil {
 			return nil, lockError(ctx, path, err)
 		}
 		if same(f, path) {
@@ -79,24 +79,25 @@ func (l *lockFile) note(holder string) {
 	}
 }
 
-// flock locks f, or closes it and returns ctx's error.
+// flock locks f, for itself (LOCK_EX) or with other readers (LOCK_SH), or closes
+// it and returns ctx's error.
 //
 // A thread that waits in flock(2) can't be called back, as Go's signal handlers
 // restart it. If ctx ends first, the goroutine stays behind with f, and closes
 // it as soon as it is given the lock.
-func flock(ctx context.Context, f *os.File) error {
+func flock(ctx context.Context, f *os.File, how int) error {
 	if err := ctx.Err(); err != nil {
 		f.Close()
 		return err
 	}
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+	if unix.Flock(int(f.Fd()), how|unix.LOCK_NB) == nil {
 		return nil
 	}
 	done := make(chan error)
 	go func() {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		err := unix.Flock(int(f.Fd()), how)
 		for errors.Is(err, unix.EINTR) {
-			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+			err = unix.Flock(int(f.Fd()), how)
 		}
 		if err != nil {
 			f.Close()

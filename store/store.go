@@ -87,10 +87,7 @@ func (s *Store) view(ctx context.Context, fn func(*Tx) error) error {
 // and if the change could not be written; then the old state stands. Tx must not
 // be used after fn has returned, and fn must not call the store again.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return openError(s.Path(), err)
-	}
-	l, err := lock(ctx, filepath.Join(s.dir, lockName), makeIt)
+	l, err := s.lockForWriting(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,4 +109,13 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 		return err
 	}
 	return f.update(fn)
+}
+
+// lockForWriting makes the directory, and waits for the lock file. The caller
+// closes it.
+func (s *Store) lockForWriting(ctx context.Context) (*lockFile, error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, openError(s.Path(), err)
+	}
+	return lock(ctx, filepath.Join(s.dir, lockName), makeIt)
 }
