@@ -78,9 +78,9 @@ func (l *Launcher) auditIn(tx *store.Tx, boot string) ([]Repair, error) {
 		return nil, err
 	}
 	for _, s := range stale {
-		what := fmt.Sprintf("freed cid %d in space %s", s.lease.CID, s.lease.Space)
+		what := fmt.Sprintf("free cid %d in space %s", s.lease.CID, s.lease.Space)
 		if s.space {
-			what = fmt.Sprintf("forgot space %s", s.lease.Space)
+			what = fmt.Sprintf("forget space %s", s.lease.Space)
 			err = tx.DeleteSpace(s.lease.Space)
 		} else {
 			err = l.Alloc.Free(tx, s.lease.Space, s.lease.CID, s.lease.Machine)
@@ -101,7 +101,7 @@ func (l *Launcher) auditIn(tx *store.Tx, boot string) ([]Repair, error) {
 		if err := tx.DeleteNetns(n.Name); err != nil {
 			return nil, err
 		}
-		done = append(done, Repair{What: fmt.Sprintf("forgot netns %q", n.Name), Why: restarted})
+		done = append(done, Repair{What: fmt.Sprintf("forget netns %q", n.Name), Why: restarted})
 	}
 	return done, l.Alloc.Sweep(tx)
 }

@@ -82,13 +82,16 @@ func (a *attempt) makeNamespace(ctx context.Context, ref string, mode vsock.Mode
 // under the name meanwhile stays. None is fine. The caller holds the lock of
 // the namespace.
 func (l *Launcher) dropNamespace(ctx context.Context, ref store.NetnsRef, machine string) error {
-	handed := false
+	var heir store.Machine
 	err := l.Store.Update(ctx, func(tx *store.Tx) (err error) {
-		handed, err = handOver(tx, ref, machine)
+		heir, err = handOver(tx, ref, machine)
 		return err
 	})
-	if err != nil || handed {
+	if err != nil {
 		return err
+	}
+	if heir.Name != "" {
+		return l.keepCard(heir)
 	}
 	return unpin(ref.Ref, ref.ID)
 }
@@ -160,20 +163,20 @@ func (l *Launcher) forget(ctx context.Context, m store.Machine) error {
 }
 
 // handOver makes another machine in the namespace the one it goes with, and
-// reports whether there is one.
-func handOver(tx *store.Tx, ref store.NetnsRef, machine string) (bool, error) {
+// returns that; the zero Machine if there is none.
+func handOver(tx *store.Tx, ref store.NetnsRef, machine string) (store.Machine, error) {
 	all, err := tx.Machines()
 	if err != nil {
-		return false, err
+		return store.Machine{}, err
 	}
 	for _, m := range all {
 		if m.Name == machine || m.Netns.Ref != ref.Ref || m.Netns.ID != ref.ID {
 			continue
 		}
 		m.Netns.Created = true
-		return true, tx.PutMachine(m)
+		return m, tx.PutMachine(m)
 	}
-	return false, nil
+	return store.Machine{}, nil
 }
 
 // Namespace opens the namespace that the machine called name lives in, and

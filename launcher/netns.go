@@ -28,7 +28,7 @@ func (l *Launcher) CreateNetns(ctx context.Context, name string, m vsock.Mode) (
 	defer k.release()
 	var back undo.Stack
 	defer func() { back.Unwind(ctx, &err) }()
-	rec := store.Netns{Name: name, Mode: m, Pending: true}
+	rec := store.Netns{Name: name, Mode: m, Created: time.Now(), Pending: true}
 	ns, err := netns.CreateKnown(name, m, func(ns *netns.NS) error {
 		rec.ID = ns.ID()
 		l.step("netns-create:record")
@@ -36,6 +36,10 @@ func (l *Launcher) CreateNetns(ctx context.Context, name string, m vsock.Mode) (
 			return err
 		}
 		back.Push("record of netns", func(ctx context.Context) error { return l.forgetNetns(ctx, name) })
+		back.Push("card of netns", func(context.Context) error { return l.dropNetnsCard(name) })
+		if err := l.keepNetnsCard(rec); err != nil {
+			return err
+		}
 		l.step("netns-create:pin")
 		return ctx.Err()
 	})
@@ -45,7 +49,7 @@ func (l *Launcher) CreateNetns(ctx context.Context, name string, m vsock.Mode) (
 	defer ns.Close()
 	back.Push("netns", func(context.Context) error { return unpin(name, rec.ID) })
 	l.step("netns-create:confirm")
-	rec.Pending, rec.Created = false, time.Now()
+	rec.Pending = false
 	if err := l.putNetns(ctx, rec); err != nil {
 		return err
 	}
@@ -115,6 +119,9 @@ func (l *Launcher) RemoveNetns(ctx context.Context, name string) error {
 		return errors.Join(gone, l.putNetns(ctx, rec))
 	}
 	l.step("netns-rm:forget")
+	if err := l.dropNetnsCard(name); err != nil {
+		return err
+	}
 	if err := l.forgetNetns(ctx, name, before, id); err != nil {
 		return err
 	}
@@ -152,6 +159,9 @@ func machinesIn(tx *store.Tx, id netns.ID) ([]string, error) {
 	return names, err
 }
 
+// halfDone is why a namespace whose record is pending is repaired.
+const halfDone = "its making or removal was broken off"
+
 // repairNetns finishes what was begun with the namespace of a record that is
 // pending, if nobody is at work on it: the name is taken off the namespace,
 // unless a machine has moved in.
@@ -175,20 +185,20 @@ func (l *Launcher) repairNetns(ctx context.Context, name string) ([]Repair, erro
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !rec.Pending {
 		return nil, nil // somebody was quicker
 	}
-	what := "kept"
+	what := "keep"
 	switch {
 	case err != nil:
 	case len(users) > 0:
-		rec.Pending, rec.Created = false, time.Now()
+		rec.Pending = false
 		err = l.putNetns(ctx, rec)
 	default:
-		what = "removed"
-		if err = unpin(name, rec.ID); err == nil {
+		what = "remove"
+		if err = errors.Join(unpin(name, rec.ID), l.dropNetnsCard(name)); err == nil {
 			err = l.forgetNetns(ctx, name, rec.ID)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("repair netns %q: %w", name, err)
 	}
-	return []Repair{{What: fmt.Sprintf("%s netns %q", what, name), Why: "its making or removal was broken off"}}, nil
+	return []Repair{{What: fmt.Sprintf("%s netns %q", what, name), Why: halfDone}}, nil
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/vmlaunch/vmlaunch/store"
 )
 
-// A Repair is something that was put right.
+// A Repair is something that was put right, or would be.
 type Repair struct {
-	Machine string // "" if it was about none
-	What    string // was done
-	Why     string
+	Machine string `json:"machine,omitempty"` // "" if it is about none
+	What    string `json:"what"`              // is done, as "free cid 42"
+	Why     string `json:"why"`
 }
 
 // String returns the repair in one line.
@@ -37,6 +37,18 @@ const (
 	setDown        // it is down: end what is left, record that
 	setBack        // a stop was broken off, and it runs on
 )
+
+func (r remedy) String() string {
+	switch r {
+	case takeOff:
+		return "remove what it had made"
+	case setDown:
+		return "set down"
+	case setBack:
+		return "let it run on"
+	}
+	return "leave"
+}
 
 // diagnose says what m needs. It is a pure function.
 func diagnose(m store.Machine, f facts) (r remedy, why string) {
@@ -144,22 +156,20 @@ func (l *Launcher) repair(ctx context.Context, name string) ([]Repair, error) {
 		return nil, err
 	}
 	r, why := diagnose(m, l.see(m, false))
-	what := ""
 	switch r {
 	case leave:
 		return nil, nil
 	case takeOff:
-		what, err = "removed what it had made", l.takeOff(ctx, m)
+		err = l.takeOff(ctx, m)
 	case setDown:
-		what, err = "set down", l.setDown(ctx, m)
+		err = l.setDown(ctx, m)
 	case setBack:
-		what = "runs on"
 		_, err = l.update(ctx, m, func(m *store.Machine) { m.Phase = store.Running })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("repair machine %q (%s): %w", name, why, err)
 	}
-	return []Repair{{name, what, why}}, nil
+	return []Repair{{name, r.String(), why}}, nil
 }
 
 // takeOff removes all that a launch had made before it was broken off.
@@ -212,7 +222,7 @@ func (l *Launcher) repairRunFolders(ctx context.Context, machines []store.Machin
 			errs = append(errs, err)
 		}
 		if ok {
-			done = append(done, Repair{e.Name(), "removed its run folder", "it has no record"})
+			done = append(done, Repair{e.Name(), "remove its run folder", "it has no record"})
 		}
 	}
 	return done, errors.Join(errs...)

@@ -30,14 +30,21 @@ func killStrays(ctx context.Context, uuid string) error {
 // strays returns the processes whose command line has -uuid with this value;
 // none if it is empty.
 func strays(uuid string) ([]proc.ID, error) {
-	if uuid == "" {
-		return nil, nil
+	all, err := byUUID()
+	if err != nil || uuid == "" {
+		return nil, err
 	}
+	return all[uuid], nil
+}
+
+// byUUID returns the processes that have a -uuid on their command line, by its
+// value.
+func byUUID() (map[string][]proc.ID, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	var found []proc.ID
+	found := map[string][]proc.ID{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -53,10 +60,9 @@ func strays(uuid string) ([]proc.ID, error) {
 		// The name was taken before the command line was read: a signal to it
 		// reaches the process that has this command line, or none.
 		args, err := proc.Cmdline(pid)
-		if err != nil || !hasPair(args, "-uuid", uuid) {
-			continue
+		if i := slices.Index(args, "-uuid"); err == nil && i >= 0 && i+1 < len(args) {
+			found[args[i+1]] = append(found[args[i+1]], id)
 		}
-		found = append(found, id)
 	}
 	return found, nil
 }
@@ -77,9 +83,4 @@ func (l *Launcher) unrecorded(name, recorded string) error {
 		return err
 	}
 	return &UnrecordedError{name, ids[0]}
-}
-
-func hasPair(args []string, key, value string) bool {
-	i := slices.Index(args, key)
-	return i >= 0 && i+1 < len(args) && args[i+1] == value
 }

@@ -104,23 +104,10 @@ func (a *app) allocator() (*cidalloc.Allocator, error) {
 // launcher returns the launcher on this installation, after it has put the
 // records right about what happened since the last command.
 func (a *app) launcher(ctx context.Context) (*launcher.Launcher, error) {
-	dirs, err := a.dirs()
+	l, err := a.bareLauncher()
 	if err != nil {
 		return nil, err
 	}
-	cache, err := a.cache()
-	if err != nil {
-		return nil, err
-	}
-	records := store.New(dirs.State)
-	l := launcher.New(launcher.Config{
-		Dirs:     dirs,
-		Store:    records,
-		Alloc:    cidalloc.New(records),
-		Cache:    cache,
-		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
-		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
-	})
 	repairs, err := l.Reconcile(ctx)
 	switch Of(err) {
 	case OK:
@@ -133,6 +120,28 @@ func (a *app) launcher(ctx context.Context) (*launcher.Launcher, error) {
 		a.progress.Say(r.String())
 	}
 	return l, nil
+}
+
+// bareLauncher returns the launcher on this installation, before it has looked at
+// anything.
+func (a *app) bareLauncher() (*launcher.Launcher, error) {
+	dirs, err := a.dirs()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := a.cache()
+	if err != nil {
+		return nil, err
+	}
+	records := store.New(dirs.State)
+	return launcher.New(launcher.Config{
+		Dirs:     dirs,
+		Store:    records,
+		Alloc:    cidalloc.New(records),
+		Cache:    cache,
+		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
+		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
+	}), nil
 }
 
 // describe says what is going on with a machine, in one line.
