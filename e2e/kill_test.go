@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/launcher"
-	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
@@ -148,22 +146,10 @@ func (v *victim) wantHeld(n home, want bool, killed string) {
 	if ref != "" {
 		ref = v.prefix + ref
 	}
-	ns, err := netns.Open(ref)
-	if n.mode != "" && !want && errors.Is(err, os.ErrNotExist) {
+	if n.mode != "" && !want && !slices.Contains(pins(v.t), ref) {
 		return
 	}
-	if err != nil {
-		v.t.Errorf("killed %s: %v", killed, err)
-		return
-	}
-	defer ns.Close()
-	err = ns.Do(func() error {
-		g, err := vsock.Hold(vsock.CID(v.cid))
-		if err == nil {
-			err = g.Close()
-		}
-		return err
-	})
+	err := claim(v.t, ref, v.cid)
 	if held := errors.Is(err, vsock.ErrInUse); held != want || err != nil && !held {
 		v.t.Errorf("killed %s: a claim of the cid ends with %v, want it held: %v", killed, err, want)
 	}
