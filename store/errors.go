@@ -61,7 +61,7 @@ func corrupt(object string, cause any) error {
 }
 
 func emptyFile(path string) error {
-	return corrupt("state "+path, "the file is empty, vmlaunch never leaves it so (restore it, or remove it to start anew)")
+	return corrupt("state "+path, "the file is empty, vmlaunch never leaves it so")
 }
 
 func foreignLock(path string) error {

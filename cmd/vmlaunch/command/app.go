@@ -145,26 +145,10 @@ func ranges(file string) (cidalloc.Ranges, error) {
 // launcher returns the launcher on this installation, after it has put the
 // records right about what happened since the last command.
 func (a *app) launcher(ctx context.Context) (*launcher.Launcher, error) {
-	dirs, err := a.dirs()
+	l, err := a.bareLauncher()
 	if err != nil {
 		return nil, err
 	}
-	cache, err := a.cache()
-	if err != nil {
-		return nil, err
-	}
-	alloc, err := a.allocator()
-	if err != nil {
-		return nil, err
-	}
-	l := launcher.New(launcher.Config{
-		Dirs:     dirs,
-		Store:    store.New(dirs.State),
-		Alloc:    alloc,
-		Cache:    cache,
-		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
-		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
-	})
 	repairs, err := l.Reconcile(ctx)
 	switch Of(err) {
 	case OK:
@@ -179,6 +163,31 @@ func (a *app) launcher(ctx context.Context) (*launcher.Launcher, error) {
 	return l, nil
 }
 
+// bareLauncher returns the launcher on this installation, before it has looked at
+// anything.
+func (a *app) bareLauncher() (*launcher.Launcher, error) {
+	dirs, err := a.dirs()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := a.cache()
+	if err != nil {
+		return nil, err
+	}
+	alloc, err := a.allocator()
+	if err != nil {
+		return nil, err
+	}
+	return launcher.New(launcher.Config{
+		Dirs:     dirs,
+		Store:    store.New(dirs.State),
+		Alloc:    alloc,
+		Cache:    cache,
+		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
+		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
+	}), nil
+}
+
 // describe says what is going on with a machine, in one line.
 func describe(e launcher.Event) string {
 	if e.Line == "" {
@@ -188,7 +197,7 @@ func describe(e launcher.Event) string {
 }
 
 // killAt is for tests: it returns a hook that kills this process, as the
-// kernel's out-of-memory killer might, when a launch reaches the named step.
+// kernel's out-of-memory killer might, when a verb reaches the named step.
 func killAt(name string) func(string) {
 	if name == "" {
 		return nil

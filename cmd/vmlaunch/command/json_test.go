@@ -12,6 +12,7 @@ import (
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/layout"
+	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 // TestDocsJSON holds docs/JSON.md to what the commands print.
@@ -27,6 +28,7 @@ func TestDocsJSON(t *testing.T) {
 		{"cid check, cid who", cidalloc.Status{}},
 		{"cid reserve", reservedJSON{}},
 		{"netns ls, netns inspect", netnsJSON{}},
+		{"repair", []launcher.Repair{}},
 		{"image ls, image build", []image.Entry{}},
 		{"nest ls", []nestJSON{}},
 		{"doctor", doctorJSON{}},

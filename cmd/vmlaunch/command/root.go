@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmlaunch/vmlaunch/nest"
+	"github.com/vmlaunch/vmlaunch/store"
 )
 
 // suggestionDistance is how many letters may be wrong in a command for another
@@ -47,6 +48,9 @@ func (a *app) finish(ctx context.Context, err error) Code {
 	}
 	if !a.started {
 		err = &usageError{err} // cobra's own errors are plain text, all about the command line
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		err = fmt.Errorf("%w (vmlaunch repair)", err)
 	}
 	if _, silent := errors.AsType[exitStatus](err); !silent {
 		fmt.Fprintf(a.host.Err, "vmlaunch: %s\n", harmless(err.Error()))
@@ -87,7 +91,7 @@ func newRoot(a *app) *cobra.Command {
 	add("machines", newUp(a), newDown(a), newRun(a), newLs(a), newInspect(a), newWait(a), newStart(a), newStop(a),
 		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a))
 	add("guests", newExec(a), newShell(a), newConsole(a), newLogs(a), newQMP(a))
-	add("host", newNetns(a), newCID(a), newImage(a), newNest(a), newDoctor(a), newVersion(a), newCompletion())
+	add("host", newNetns(a), newCID(a), newRepair(a), newImage(a), newNest(a), newDoctor(a), newVersion(a), newCompletion())
 	root.SetHelpCommand(newHelp(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	a.globals(root)
