@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,28 @@ func (h *host) wantSSH(names ...string) {
 			h.t.Errorf("ssh %s.vmlaunch hostname: %q, %v\n%s", name, out, err, text)
 		}
 	}
+}
+
+// wantCopy copies a tree into a machine and back.
+func (h *host) wantCopy(name string) {
+	h.t.Helper()
+	dir := h.t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "src/sub"), 0o755),
+		os.WriteFile(filepath.Join(dir, "src/sub/file"), []byte("text\n"), 0o640), os.Symlink("sub/file", filepath.Join(dir, "src/link"))); err != nil {
+		h.t.Fatal(err)
+	}
+	h.must("cp", filepath.Join(dir, "src"), name+":copy")
+	if got := h.must("exec", name, "--", "cat", "copy/link"); got != "text" {
+		h.t.Errorf("the copy in the machine says %q", got)
+	}
+	h.must("cp", name+":/root/copy", filepath.Join(dir, "back"))
+	if info, err := os.Stat(filepath.Join(dir, "back/sub/file")); err != nil || info.Mode() != 0o640 || info.Size() != 5 {
+		h.t.Errorf("the copy that came back: %v, %v", info, err)
+	}
+	if to, err := os.Readlink(filepath.Join(dir, "back/link")); err != nil || to != "sub/file" {
+		h.t.Errorf("the link that came back: %q, %v", to, err)
+	}
+	h.wantFailure(3, []string{name, "/no/such"}, "cp", name+":/no/such", dir)
 }
 
 // TestProxy talks to two probes with one CID through proxy: each is reached in its

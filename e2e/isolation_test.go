@@ -120,6 +120,7 @@ func TestLinuxGuestsShareACID(t *testing.T) {
 		h.wantName(linux, name)
 	}
 	h.wantSSH("apple", "berry")
+	h.wantCopy("apple")
 	for _, from := range []string{"", "green", "white"} {
 		if err := dial(t, from, sameCID, linux.port); err != nil {
 			t.Errorf("dial from %q: %v", from, err)
