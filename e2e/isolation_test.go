@@ -109,7 +109,7 @@ func TestSameCIDInTwoGlobalNamespaces(t *testing.T) {
 // Issue A, a to d once more with the linux guest: two local namespaces, as README.md
 // shows them, and a global one, the same CID in each. It boots for minutes in a nest.
 func TestLinuxGuestsShareACID(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.Light)
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.Light, testenv.SSH)
 	h := newHost(t)
 	h.play("testdata/transcript.txt")
 	h.netns("green", "global")
@@ -119,6 +119,8 @@ func TestLinuxGuestsShareACID(t *testing.T) {
 	for _, name := range []string{"apple", "berry", "cherry"} {
 		h.wantName(linux, name)
 	}
+	h.wantSSH("apple", "berry")
+	h.wantCopy("apple")
 	for _, from := range []string{"", "green", "white"} {
 		if err := dial(t, from, sameCID, linux.port); err != nil {
 			t.Errorf("dial from %q: %v", from, err)
