@@ -27,7 +27,12 @@ func TestLockNamesItsHolder(t *testing.T) {
 		t.Fatalf("child says %q", got)
 	}
 	want := fmt.Sprintf(`locked by pid %d ("vmlaunch-test")`, c.cmd.Process.Pid)
-	for name, do := range map[string]func(context.Context, func(*Tx) error) error{"view": s.View, "update": s.Update} {
+	for name, do := range map[string]func(context.Context, func(*Tx) error) error{
+		"view": s.View, "update": s.Update,
+		"rebuild": func(ctx context.Context, fn func(*Tx) error) error { _, err := s.Rebuild(ctx, fn); return err },
+		"backup":  func(ctx context.Context, _ func(*Tx) error) error { _, err := s.Backup(ctx); return err },
+		"salvage": func(ctx context.Context, _ func(*Tx) error) error { _, err := s.Salvage(ctx); return err },
+	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
