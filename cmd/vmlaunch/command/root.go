@@ -123,7 +123,7 @@ func exitHelp() string {
 func (a *app) globals(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.SortFlags = false
-	f.StringVar(&a.root, "root", "", "keep state, run and cache folders below `DIR` instead of the system's")
+	f.StringVar(&a.root, "root", "", "keep state, run and cache folders and config.yaml below `DIR` instead of the system's")
 	f.BoolVar(&a.nest, "nest", false, "run this command in the nest, a Linux >= 7.0 host of its own (see vmlaunch nest)")
 	f.StringVar(&a.kernelVersion, "kernel-version", "", "the nest's Linux `VERSION` (default "+nest.Kernels()[0]+"); each has a nest of its own")
 	f.StringVarP(&a.output, "output", "o", "table", "print as `FORMAT`: table, wide, json, yaml, template=TEXT (fields by their JSON names)")
