@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -44,6 +45,32 @@ func play(job string, s *Store) error {
 			}
 			fmt.Println(n)
 		}
+	case "turns": // three times at once, each time telling which one it was
+		for range 3 {
+			n := uint32(0)
+			err := s.Update(ctx, func(tx *Tx) error {
+				err := count(tx)
+				m, _ := tx.Machine("count")
+				n = m.NotifyPort
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Println(n)
+		}
+		return nil
+	case "contend": // with many others, all from the same moment
+		return contend(func() error { return s.Update(ctx, count) })
+	case "contend-bolt": // without the lock file, as bbolt alone would
+		return contend(func() error { return boltUpdate(s.Path(), count) })
+	case "readonly":
+		return playReadOnly(ctx, s, func(what string, v any) {
+			if v == nil {
+				v = ""
+			}
+			fmt.Printf("%s: %v\n", what, v)
+		})
 	case "rebuild": // until killed, each told
 		for n := 1; ; n++ {
 			if _, err := s.Rebuild(ctx, count); err != nil {
@@ -68,20 +95,22 @@ func play(job string, s *Store) error {
 
 // A child is another process at work on the same state.
 type child struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
+	in    io.Writer
 	lines *bufio.Scanner
 }
 
 // start runs job on s in another process, which is killed at the end of the test
 // if need be.
-func start(t *testing.T, s *Store, job string, attr *syscall.SysProcAttr) *child {
+func start(t testing.TB, s *Store, job string, attr *syscall.SysProcAttr) *child {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args[0] = "vmlaunch-test"
 	cmd.Env = append(os.Environ(), childEnv+"="+job+" "+s.dir)
 	cmd.SysProcAttr = attr
-	if _, err := cmd.StdinPipe(); err != nil {
+	in, err := cmd.StdinPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := cmd.StdoutPipe()
@@ -91,7 +120,7 @@ func start(t *testing.T, s *Store, job string, attr *syscall.SysProcAttr) *child
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c := &child{t, cmd, bufio.NewScanner(out)}
+	c := &child{t, cmd, in, bufio.NewScanner(out)}
 	t.Cleanup(c.kill)
 	return c
 }

@@ -146,6 +146,15 @@ func TestRecordsAreCrossChecked(t *testing.T) {
 			t.Errorf("got %v, want ErrCorrupt", err)
 		}
 	})
+	t.Run("index of no CID", func(t *testing.T) {
+		s := New(t.TempDir())
+		update(t, s, fill)
+		update(t, s, func(tx *Tx) error { return tx.setValue("x", []byte{0, 0, 0, 0}, bucketSpace, "global", bucketOwner) })
+		err := s.View(t.Context(), func(tx *Tx) error { _, err := tx.Owned(Global, "x"); return err })
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), `index owner of "x" in space global`) {
+			t.Errorf("got %v, want ErrCorrupt", err)
+		}
+	})
 	t.Run("lease of another space", func(t *testing.T) {
 		s := New(t.TempDir())
 		_, leased, cooling, _, _ := full()

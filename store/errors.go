@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -69,8 +71,11 @@ func foreignLock(path string) error {
 // openError names the state file, and the way out if it is not ours.
 func openError(path string, err error) error {
 	err = fmt.Errorf("open state %s: %w", path, cause(err))
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w (run as its owner, or choose another place with --root)", err)
+	case errors.Is(err, unix.EROFS):
+		return unsupported{fmt.Errorf("%w (mount it for writing, or choose another place with --root)", err)}
 	}
 	return err
 }

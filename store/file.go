@@ -198,6 +198,9 @@ func (f *file) view(fn func(*Tx) error) error {
 	if err := f.admit(have, newest()); err != nil {
 		return err
 	}
+	if err := tx.complete(); err != nil {
+		return err
+	}
 	return fn(tx)
 }
 
@@ -207,6 +210,9 @@ func (f *file) update(fn func(*Tx) error) error {
 		return err
 	}
 	defer f.rollback(tx)
+	if err := tx.complete(); err != nil {
+		return err
+	}
 	if err := fn(tx); err != nil {
 		return err
 	}

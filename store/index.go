@@ -66,6 +66,9 @@ func (tx *Tx) indexed(s Space, bucket, machine string) (vsock.CID, error) {
 		return 0, err
 	}
 	c, err := keyCID(v)
+	if err == nil && !c.Guest() {
+		err = fmt.Errorf("cid is %d", c)
+	}
 	if err != nil {
 		return 0, corrupt(fmt.Sprintf("index %s of %q in space %s", bucket, machine, s), err)
 	}
@@ -87,9 +90,9 @@ func (tx *Tx) SeenBefore(s Space, t time.Time, most int) ([]vsock.CID, error) {
 func (tx *Tx) before(t time.Time, most int, path ...string) (cids []vsock.CID, err error) {
 	end := []byte(timeKey(t))
 	err = tx.guard(func() error {
-		b := tx.bucket(path...)
+		b, err := tx.bucket(path...)
 		if b == nil {
-			return nil
+			return err
 		}
 		c := b.Cursor()
 		for k, _ := c.First(); k != nil && bytes.Compare(k, end) < 0 && len(cids) < most; k, _ = c.Next() {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,8 +20,8 @@ import (
 const maxCommand = 256
 
 // A lockFile is the held lock beside the state file. bbolt has a lock of its
-// own, but polls for it every 50 ms in no order; this one queues in the kernel,
-// and says who holds it.
+// own, but polls for it every 50 ms in no order; this one is given in the order
+// it was asked for, and says who holds it.
 type lockFile struct{ f *os.File } // f is nil where there is no lock file to hold
 
 type lockMode int
@@ -30,25 +32,38 @@ const (
 )
 
 // lock waits for the lock file at path and notes this process in it. The caller
-// closes it. It fails with [ErrLocked] after [LockWait] or at ctx's deadline,
-// with ctx's error if ctx is cancelled.
+// closes it. It fails with [ErrLocked] when one process keeps it for [LockWait] or
+// at ctx's deadline, with ctx's error if ctx is cancelled, and with
+// [errors.ErrUnsupported] on a network file system.
 func lock(ctx context.Context, path string, mode lockMode) (*lockFile, error) {
-	wait, cancel := context.WithTimeout(ctx, LockWait)
-	defer cancel()
+	if err := onThisHost(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	ticks := time.NewTicker(LockWait / 10)
+	defer ticks.Stop()
+	return lockInTurn(ctx, path, mode, &queue{path: path, ticks: ticks.C})
+}
+
+func lockInTurn(ctx context.Context, path string, mode lockMode, q *queue) (*lockFile, error) {
 	flags := os.O_RDWR
 	if mode == makeIt {
 		flags |= os.O_CREATE
 	}
 	for {
+		take := takeTurn
 		f, err := os.OpenFile(path, flags, 0o600)
+		if mode == mustExist && errors.Is(err, unix.EROFS) {
+			f, err = os.Open(path)
+			take = share // to lock a byte takes a file that can be written; and only readers meet here
+		}
 		if mode == mustExist && errors.Is(err, fs.ErrNotExist) {
 			return &lockFile{}, nil
 		}
 		if err != nil {
 			return nil, openError(path, err)
 		}
-		if err := flock(wait, f, unix.LOCK_EX); err != nil {
-			return nil, lockError(ctx, path, err)
+		if err := await(ctx, f, take, q); err != nil {
+			return nil, lockError(path, err)
 		}
 		if same(f, path) {
 			l := &lockFile{f}
@@ -79,43 +94,6 @@ func (l *lockFile) note(holder string) {
 	}
 }
 
-// flock locks f, for itself (LOCK_EX) or with other readers (LOCK_SH), or closes
-// it and returns ctx's error.
-//
-// A thread that waits in flock(2) can't be called back, as Go's signal handlers
-// restart it. If ctx ends first, the goroutine stays behind with f, and closes
-// it as soon as it is given the lock.
-func flock(ctx context.Context, f *os.File, how int) error {
-	if err := ctx.Err(); err != nil {
-		f.Close()
-		return err
-	}
-	if unix.Flock(int(f.Fd()), how|unix.LOCK_NB) == nil {
-		return nil
-	}
-	done := make(chan error)
-	go func() {
-		err := unix.Flock(int(f.Fd()), how)
-		for errors.Is(err, unix.EINTR) {
-			err = unix.Flock(int(f.Fd()), how)
-		}
-		if err != nil {
-			f.Close()
-		}
-		select {
-		case done <- err:
-		case <-ctx.Done():
-			f.Close()
-		}
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // same reports whether path still leads to f.
 func same(f *os.File, path string) bool {
 	a, err := f.Stat()
@@ -128,16 +106,16 @@ func same(f *os.File, path string) bool {
 
 // lockError tells a cancelled wait from one that took too long, and names the
 // holder for the latter.
-func lockError(ctx context.Context, path string, err error) error {
+func lockError(path string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("lock state %s: %w", path, err)
-	case !errors.Is(err, context.DeadlineExceeded):
-		return openError(path, err)
-	case ctx.Err() != nil: // the caller's deadline, not ours
+	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("lock state %s: %w by %s: %w", path, ErrLocked, holder(path), err)
+	case errors.Is(err, errStalled):
+		return fmt.Errorf("lock state %s: %w by %s, the same one for %v (end it if it hangs)", path, ErrLocked, holder(path), LockWait)
 	}
-	return fmt.Errorf("lock state %s: %w by %s, still after %v", path, ErrLocked, holder(path), LockWait)
+	return openError(path, err)
 }
 
 // holder reads who holds the lock, for an error's text.

@@ -55,15 +55,15 @@ func TestLockNamesItsHolder(t *testing.T) {
 	}
 }
 
-// TestWaitHasABoundOfItsOwn checks what is said when LockWait is over, without
-// waiting for it.
-func TestWaitHasABoundOfItsOwn(t *testing.T) {
+// TestStalledWaitNamesTheHolder checks what is said when LockWait is over,
+// without waiting for it.
+func TestStalledWaitNamesTheHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), lockName)
 	tests := map[string]struct{ note, want string }{
-		"gone":    {"1073741824 vmlaunch up", "locked by an unknown process, still after 10s"},
+		"gone":    {"1073741824 vmlaunch up", "locked by an unknown process, the same one for 10s (end it if it hangs)"},
 		"garbage": {"x", "locked by an unknown process"},
 		"empty":   {"", "locked by an unknown process"},
-		"long":    {fmt.Sprintf("%d vmlaunch up a b", os.Getpid()), fmt.Sprintf(`locked by pid %d ("vmlaunch up a b"), still after`, os.Getpid())},
+		"long":    {fmt.Sprintf("%d vmlaunch up a b", os.Getpid()), fmt.Sprintf(`locked by pid %d ("vmlaunch up a b"), the same`, os.Getpid())},
 		"escape":  {fmt.Sprintf("%d \x1b[31m", os.Getpid()), `("\x1b[31m")`},
 	}
 	for name, tt := range tests {
@@ -71,7 +71,7 @@ func TestWaitHasABoundOfItsOwn(t *testing.T) {
 			if err := os.WriteFile(path, []byte(tt.note), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err := lockError(t.Context(), path, context.DeadlineExceeded)
+			err := lockError(path, errStalled)
 			if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want it to say %s", err, tt.want)
 			}

@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Salvage is what can still be read of a state file, damaged or not. It may say
@@ -65,7 +63,7 @@ func readFile(ctx context.Context, path string) ([]byte, error) {
 	}
 	wait, cancel := context.WithTimeout(ctx, boltWait)
 	defer cancel()
-	switch err := flock(wait, f, unix.LOCK_SH); {
+	switch err := await(wait, f, share, &queue{}); {
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 		return nil, foreignLock(path)
 	case err != nil:

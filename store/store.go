@@ -21,9 +21,10 @@ import (
 	"time"
 )
 
-// LockWait bounds the wait for the state file. A transaction takes about a
-// millisecond; 64 processes at once were seen to wait 0.8 s. Ten times that
-// means that somebody hangs with the file open.
+// LockWait is how long one process may keep the state file while another waits
+// for it. A transaction takes about a millisecond, and on an emulated host some
+// 0.2 s: whoever has it this long hangs. However long the queue is, who waits in
+// it goes on waiting while it moves.
 const LockWait = 10 * time.Second
 
 const (
@@ -46,7 +47,7 @@ func (s *Store) Path() string { return filepath.Join(s.dir, fileName) }
 // an empty one, and none is made. Tx must not be used after fn has returned.
 //
 // It returns fn's error as it is. It fails with [ErrLocked], which names the
-// holder, after [LockWait] or at ctx's deadline; with [*SchemaError] if a newer
+// holder, when that keeps the file for [LockWait] or at ctx's deadline; with [*SchemaError] if a newer
 // vmlaunch wrote the file; with [ErrCorrupt] if the file is damaged; and with
 // [fs.ErrPermission].
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
@@ -84,8 +85,9 @@ func (s *Store) view(ctx context.Context, fn func(*Tx) error) error {
 
 // Update runs fn in a transaction and commits it if fn returns nil. If fn fails,
 // panics or changes nothing, nothing is written. It fails as [Store.View] does,
-// and if the change could not be written; then the old state stands. Tx must not
-// be used after fn has returned, and fn must not call the store again.
+// if the change could not be written, then the old state stands, and with
+// [errors.ErrUnsupported] on a read-only file system. Tx must not be used after
+// fn has returned, and fn must not call the store again.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	l, err := s.lockForWriting(ctx)
 	if err != nil {

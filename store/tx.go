@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -28,20 +29,62 @@ const (
 type Tx struct {
 	f     *file // nil where there is no state file: everything is empty
 	bolt  *bolt.Tx
-	dirty bool // something was written
+	dirty bool            // something was written
+	met   map[string]bool // buckets that were looked at, by path
 }
 
 // bucket returns the bucket at path, or nil if there is none. It is called
-// inside guard.
-func (tx *Tx) bucket(path ...string) *bolt.Bucket {
+// inside guard. It fails with [ErrCorrupt].
+func (tx *Tx) bucket(path ...string) (*bolt.Bucket, error) {
 	b := tx.bolt.Bucket([]byte(path[0]))
-	for _, name := range path[1:] {
-		if b == nil {
-			return nil
+	for n := 1; b != nil; n++ {
+		if err := tx.sound(b, path[:n]); err != nil {
+			return nil, err
 		}
-		b = b.Bucket([]byte(name))
+		if n == len(path) {
+			break
+		}
+		b = b.Bucket([]byte(path[n]))
 	}
-	return b
+	return b, nil
+}
+
+// sound fails with [ErrCorrupt] on a bucket whose content was torn off with the
+// page it is in: bbolt takes zeros for an empty one, and does not find a key that
+// stands behind zeros. It looks at a bucket once, before anything is written to
+// it.
+func (tx *Tx) sound(b *bolt.Bucket, path []string) error {
+	name := strings.Join(path, "/")
+	if tx.met[name] {
+		return nil
+	}
+	gone := b.Root() == 0 && b.Stats().InlineBucketInuse == 0
+	space := len(path) == 2 && path[0] == bucketSpace
+	if gone || space && b.Bucket([]byte(bucketCID)) == nil {
+		return corrupt("bucket "+name, "its content is gone")
+	}
+	tx.meet(name)
+	return nil
+}
+
+func (tx *Tx) meet(bucket string) {
+	if tx.met == nil {
+		tx.met = map[string]bool{}
+	}
+	tx.met[bucket] = true
+}
+
+// complete fails with [ErrCorrupt] if one of the buckets is missing that each file
+// has.
+func (tx *Tx) complete() error {
+	return tx.guard(func() error {
+		for _, name := range []string{bucketMachine, bucketNetns, bucketSpace} {
+			if b, err := tx.bucket(name); b == nil || err != nil {
+				return cmp.Or(err, corrupt("bucket "+name, "it is missing"))
+			}
+		}
+		return nil
+	})
 }
 
 // makeBucket returns the bucket at path and makes what is missing of it.
@@ -50,13 +93,21 @@ func (tx *Tx) makeBucket(path ...string) (b *bolt.Bucket, err error) {
 		return nil, errReadOnly
 	}
 	err = tx.guard(func() error {
-		if b, err = tx.bolt.CreateBucketIfNotExists([]byte(path[0])); err != nil {
-			return err
-		}
-		for _, name := range path[1:] {
-			if b, err = b.CreateBucketIfNotExists([]byte(name)); err != nil {
+		var at interface {
+			Bucket([]byte) *bolt.Bucket
+			CreateBucket([]byte) (*bolt.Bucket, error)
+		} = tx.bolt
+		for n, name := range path {
+			if b = at.Bucket([]byte(name)); b == nil {
+				tx.meet(strings.Join(path[:n+1], "/"))
+				if b, err = at.CreateBucket([]byte(name)); err != nil {
+					return err
+				}
+			}
+			if err := tx.sound(b, path[:n+1]); err != nil {
 				return err
 			}
+			at = b
 		}
 		tx.dirty = true
 		return nil
@@ -71,10 +122,11 @@ func (tx *Tx) makeBucket(path ...string) (b *bolt.Bucket, err error) {
 // is none: what bbolt returns is the mapped file, and may fault when looked at.
 func (tx *Tx) value(key string, path ...string) (v []byte, err error) {
 	err = tx.guard(func() error {
-		if b := tx.bucket(path...); b != nil {
+		b, err := tx.bucket(path...)
+		if b != nil {
 			v = bytes.Clone(b.Get([]byte(key)))
 		}
-		return nil
+		return err
 	})
 	return v, err
 }
@@ -94,9 +146,9 @@ func (tx *Tx) setValue(key string, v []byte, path ...string) error {
 // remove takes the value at key out of the bucket at path; none is fine.
 func (tx *Tx) remove(key string, path ...string) error {
 	err := tx.guard(func() error {
-		b := tx.bucket(path...)
+		b, err := tx.bucket(path...)
 		if b == nil || b.Get([]byte(key)) == nil {
-			return nil
+			return err
 		}
 		if !b.Writable() {
 			return errReadOnly
@@ -114,11 +166,12 @@ func (tx *Tx) remove(key string, path ...string) error {
 func (tx *Tx) removeBucket(path ...string) error {
 	last := len(path) - 1
 	err := tx.guard(func() error {
-		b := tx.bucket(path[:last]...)
+		b, err := tx.bucket(path[:last]...)
 		if b == nil || b.Bucket([]byte(path[last])) == nil {
-			return nil
+			return err
 		}
 		tx.dirty = true
+		delete(tx.met, strings.Join(path, "/"))
 		return b.DeleteBucket([]byte(path[last]))
 	})
 	if err != nil {
@@ -136,9 +189,9 @@ type entry struct {
 // entries returns copies of all entries of the bucket at path in key order.
 func (tx *Tx) entries(path ...string) (all []entry, err error) {
 	err = tx.guard(func() error {
-		b := tx.bucket(path...)
+		b, err := tx.bucket(path...)
 		if b == nil {
-			return nil
+			return err
 		}
 		return b.ForEach(func(k, v []byte) error {
 			all = append(all, entry{string(k), bytes.Clone(v)})
@@ -151,10 +204,10 @@ func (tx *Tx) entries(path ...string) (all []entry, err error) {
 // empty reports whether the bucket at path holds nothing, or is not there.
 func (tx *Tx) empty(path ...string) (empty bool, err error) {
 	err = tx.guard(func() error {
-		b := tx.bucket(path...)
+		b, err := tx.bucket(path...)
 		if b == nil {
 			empty = true
-			return nil
+			return err
 		}
 		k, _ := b.Cursor().First()
 		empty = k == nil

@@ -29,6 +29,8 @@ func TestDocsJSON(t *testing.T) {
 		{"repair", []launcher.Repair{}},
 		{"image ls, image build", []image.Entry{}},
 		{"nest ls", []nestJSON{}},
+		{"state check", stateJSON{}},
+		{"state dump", dumpJSON{}},
 		{"doctor", doctorJSON{}},
 		{"version", versionJSON{}},
 	} {
@@ -41,6 +43,9 @@ func TestDocsJSON(t *testing.T) {
 
 // fields writes a line for every JSON field of t, nested ones with their path.
 func fields(b *strings.Builder, prefix string, t reflect.Type) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	if t.Kind() == reflect.Slice {
 		fields(b, prefix+"[]", t.Elem())
 		return
@@ -59,7 +64,8 @@ func fields(b *strings.Builder, prefix string, t reflect.Type) {
 		fields(&sub, path, f.Type)
 		text := sub.String()
 		if strings.Contains(options, "omit") {
-			text = strings.ReplaceAll(text, " |\n", ", may be left out |\n")
+			const note = ", may be left out |\n"
+			text = strings.ReplaceAll(strings.ReplaceAll(text, note, " |\n"), " |\n", note)
 		}
 		b.WriteString(text)
 	}

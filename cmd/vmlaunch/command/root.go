@@ -91,7 +91,7 @@ func newRoot(a *app) *cobra.Command {
 	add("machines", newUp(a), newDown(a), newRun(a), newLs(a), newInspect(a), newWait(a), newStart(a), newStop(a),
 		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a))
 	add("guests", newExec(a), newShell(a), newConsole(a), newLogs(a), newQMP(a))
-	add("host", newNetns(a), newCID(a), newRepair(a), newImage(a), newNest(a), newDoctor(a), newVersion(a), newCompletion())
+	add("host", newNetns(a), newCID(a), newRepair(a), newImage(a), newNest(a), newState(a), newDoctor(a), newVersion(a), newCompletion())
 	root.SetHelpCommand(newHelp(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	a.globals(root)

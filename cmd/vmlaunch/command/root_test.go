@@ -41,7 +41,7 @@ func TestWrongCommandLines(t *testing.T) {
 		want string
 	}{
 		{[]string{"frobnicate"}, `vmlaunch: unknown command "frobnicate" (see vmlaunch --help)`},
-		{[]string{"stat"}, `vmlaunch: unknown command "stat" (did you mean start, stop?)`},
+		{[]string{"stat"}, `vmlaunch: unknown command "stat" (did you mean start, stop, state?)`},
 		{[]string{"netns", "creat"}, `vmlaunch: unknown command "creat" (did you mean create?)`},
 		{[]string{"netns"}, `vmlaunch: netns: which of create, ls, inspect, exec, rm?`},
 		{[]string{"help", "frobnicate"}, `vmlaunch: unknown command "frobnicate" (see vmlaunch --help)`},
