@@ -95,6 +95,22 @@ func TestClaimedTakesNothing(t *testing.T) {
 	}
 }
 
+// TestClaimableByAClaim asks the other way, which hosts that are guests go.
+func TestClaimableByAClaim(t *testing.T) {
+	testenv.Require(t, testenv.VhostVsock)
+	for _, want := range []bool{false, true} {
+		if want {
+			hold(t, 84)
+		}
+		if got, err := vsock.Claimable(84); got != want || err != nil {
+			t.Errorf("got %v, %v, want %v", got, err, want)
+		}
+	}
+	if free(t, 84) {
+		t.Error("asking took the claim away")
+	}
+}
+
 func TestClaimedRefusesWhatNoGuestMayHave(t *testing.T) {
 	for _, c := range []vsock.CID{vsock.Hypervisor, vsock.Loopback, vsock.Host, vsock.Any} {
 		if _, err := vsock.Claimed(c); !errors.Is(err, vsock.ErrBadCID) {
