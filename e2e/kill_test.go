@@ -224,7 +224,7 @@ func killRemovals(v *victim) {
 }
 
 func killNetns(v *victim) {
-	for i := range 10 {
+	for i := range 12 {
 		mode := []string{"local", "global"}[i%2]
 		create := []string{"netns", "create", v.prefix + "cell", "--vsock", mode}
 		for _, step := range launcher.VerbSteps()["netns create"] {
@@ -270,11 +270,11 @@ func killNetnsByChance(v *victim) {
 	cell := v.prefix + "cell"
 	create, remove := []string{"netns", "create", cell, "--vsock", "local"}, []string{"netns", "rm", cell}
 	creating, removing := v.timed(create...), v.timed(remove...)
-	for range 150 {
+	for range 120 {
 		if v.pinned() {
-			v.killWithin(removing, remove...)
+			v.killWithin(&removing, remove...)
 		} else {
-			v.killWithin(creating, create...)
+			v.killWithin(&creating, create...)
 		}
 		v.truth(home{}, "by chance")
 		v.wantPinKnown()
@@ -285,8 +285,8 @@ func killUpByChance(v *victim) {
 	n := home{"made", "local"}
 	launching := v.timed(v.up(n)...)
 	v.must("rm", "--force", "apple")
-	for range 15 {
-		v.killWithin(launching, v.up(n)...)
+	for range 20 {
+		v.killWithin(&launching, v.up(n)...)
 		if v.truth(n, "up by chance") != "" {
 			v.must("rm", "--force", "apple")
 		}
@@ -301,18 +301,21 @@ func (v *victim) timed(args ...string) time.Duration {
 	return time.Since(began)
 }
 
-// killWithin runs a command and kills it at a moment of span, which is the time
-// it took before, unless it has ended by then.
-func (v *victim) killWithin(span time.Duration, args ...string) {
+// killWithin runs a command and kills it at a moment of span: the time it took
+// before, which is corrected if it has ended by then.
+func (v *victim) killWithin(span *time.Duration, args ...string) {
 	v.t.Helper()
 	cmd := exec.Command(testenv.Binary(), append([]string{"--root", v.root}, args...)...)
+	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		v.t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(v.chance.Int64N(int64(span))), func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Duration(v.chance.Int64N(int64(*span))), func() { _ = cmd.Process.Kill() })
 	_ = cmd.Wait() // how it ended is asked below
 	timer.Stop()
 	if cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
 		v.count.add(verbOf(args) + " by chance")
+	} else {
+		*span = time.Since(began)
 	}
 }
