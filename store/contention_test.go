@@ -212,6 +212,27 @@ func TestWaitGoesOnWhileTheQueueMoves(t *testing.T) {
 	}
 }
 
+// TestWaitGoesOnWhileTheHolderWorks is about one that has to share its processors
+// with a hundred others, and one that was stopped.
+func TestWaitGoesOnWhileTheHolderWorks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), lockName)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now, worked := time.Now(), uint64(0)
+	q := queue{path: path, worked: func() uint64 { return worked }}
+	look := func() error { now = now.Add(LockWait); return q.look(now) }
+	for i := range 10 {
+		worked++
+		if err := look(); err != nil {
+			t.Fatalf("gave up after %d times: %v", i, err)
+		}
+	}
+	if err := look(); !errors.Is(err, errStalled) {
+		t.Errorf("a holder that does nothing any more: %v, want errStalled", err)
+	}
+}
+
 // BenchmarkContention lets 100 processes do 3 updates each, with the lock file
 // and with bbolt's own lock, which polls. The ratios are polled / queued.
 func BenchmarkContention(b *testing.B) {
