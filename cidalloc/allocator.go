@@ -39,6 +39,8 @@ const (
 // An Allocator hands out CIDs. It is safe for concurrent use, also by several
 // processes on one store.
 type Allocator struct {
+	Ranges Ranges // to choose from; set before first use
+
 	store *store.Store
 	host  host
 	now   func() time.Time
@@ -95,8 +97,8 @@ func (a *Allocator) acquire(ctx context.Context, p place, r Request) (*Lease, er
 		}
 		// The kernel refused got.cid. The store is closed: there is time to look.
 		asked := got.cid == r.Want || got.cid == r.Last || got.ours
-		who := a.host.who(p, got.cid)
-		if asked && who == "" && a.now().Before(settled) {
+		who, found := a.host.who(p, got.cid)
+		if asked && !found && a.now().Before(settled) {
 			if err := pause(ctx, settlePoll); err != nil {
 				return nil, fmt.Errorf("wait for cid %d to come free: %w", got.cid, err)
 			}
@@ -119,7 +121,7 @@ func (a *Allocator) acquire(ctx context.Context, p place, r Request) (*Lease, er
 type result struct {
 	lease *Lease
 	cid   vsock.CID
-	ours  bool // the ledger has cid as this machine's own
+	ours  bool // the ledger has cid as this machine's own, or keeps it for it
 }
 
 // try is one transaction: remember strangers, choose, claim, record.
@@ -145,7 +147,7 @@ func (a *Allocator) try(ctx context.Context, p place, r Request, strangers []sto
 		g, err := a.host.hold(p, c)
 		if errors.Is(err, vsock.ErrInUse) {
 			l, err := book.at(c)
-			got = result{cid: c, ours: l.Machine == r.Machine}
+			got = result{cid: c, ours: l.Machine == r.Machine || l.Reserved != nil}
 			return err
 		}
 		if err != nil {

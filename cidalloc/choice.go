@@ -32,11 +32,11 @@ type ledger interface {
 // same CID. However many leases a space has, a choice looks at a few of them.
 type book struct {
 	ledger
-	space store.Space
-	own   vsock.CID // this host's own, if it is a guest; vsock.Any if not
-	first vsock.CID // the range to choose from
-	last  vsock.CID
-	now   time.Time
+	space  store.Space
+	own    vsock.CID // this host's own, if it is a guest; vsock.Any if not
+	in     Range     // to choose from
+	source string    // of the range, in words
+	now    time.Time
 }
 
 // choose returns the CID that r should try to claim next: the wanted one, or the
@@ -54,16 +54,16 @@ func (b book) choose(r Request) (vsock.CID, error) {
 	if err != nil || c != 0 {
 		return c, err
 	}
-	size := uint64(b.last) - uint64(b.first) + 1
+	size := uint64(b.in.Last) - uint64(b.in.First) + 1
 	at := hash(b.space, r.Machine) % size
 	for range size {
-		c := b.first + vsock.CID(at)
+		c := b.in.First + vsock.CID(at)
 		if free, err := b.free(c, r.Machine); err != nil || free {
 			return c, err
 		}
 		at = (at + 1) % size
 	}
-	return 0, fmt.Errorf("%w: all of %d to %d are in use in space %s", ErrExhausted, b.first, b.last, b.space)
+	return 0, fmt.Errorf("%w: all of %d to %d are in use in space %s%s", ErrExhausted, b.in.First, b.in.Last, b.space, b.source)
 }
 
 // kept returns the CID that r's machine has a claim to, if it can have that, or

@@ -2,6 +2,7 @@ package cidalloc
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,8 +41,10 @@ func bookOf(leases ...store.Lease) book {
 	for _, l := range leases {
 		m[l.CID] = l
 	}
-	return book{ledger: m, space: store.Global, own: 5, first: vsock.FirstGuest, last: vsock.LastGuest, now: time.Unix(2, 0)}
+	return book{ledger: m, space: store.Global, own: 5, in: everything(), now: time.Unix(2, 0)}
 }
+
+func everything() Range { return Range{vsock.FirstGuest, vsock.LastGuest} }
 
 func leased(c vsock.CID, machine string) store.Lease {
 	return store.Lease{CID: c, Space: store.Global, Machine: machine}
@@ -95,7 +98,7 @@ func TestChoose(t *testing.T) {
 		"home":                       {bookOf(), Request{}, home, nil},
 		"home taken":                 {bookOf(leased(home, "db")), Request{}, home + 1, nil},
 		"home and next taken":        {bookOf(cooling(home, "db"), foreign(home+1)), Request{}, home + 2, nil},
-		"home is this host's":        {book{ledger: mapLedger{}, space: store.Global, own: home, first: 3, last: vsock.LastGuest}, Request{}, home + 1, nil},
+		"home is this host's":        {book{ledger: mapLedger{}, space: store.Global, own: home, in: everything()}, Request{}, home + 1, nil},
 		"home cooled":                {bookOf(store.Lease{CID: home, Freed: time.Unix(2, 0).Add(-coolDown), Last: "db"}), Request{}, home, nil},
 		"home reserved":              {bookOf(reserved(home, "db")), Request{}, home + 1, nil},
 		"home reserved for nobody":   {bookOf(reserved(home, "")), Request{}, home + 1, nil},
@@ -142,10 +145,10 @@ func TestChooseFindsTheLastOneLeft(t *testing.T) {
 		first := vsock.CID(rapid.Uint32Range(3, 20).Draw(t, "first"))
 		size := rapid.Uint32Range(1, 12).Draw(t, "size")
 		leases := mapLedger{}
-		b := book{ledger: leases, space: store.Global, first: first, last: first + vsock.CID(size) - 1, now: time.Unix(2, 0)}
+		b := book{ledger: leases, space: store.Global, in: Range{first, first + vsock.CID(size) - 1}, now: time.Unix(2, 0)}
 		b.own = vsock.CID(rapid.Uint32Range(3, 33).Draw(t, "own"))
 		left := 0
-		for c := b.first; c <= b.last; c++ {
+		for c := b.in.First; c <= b.in.Last; c++ {
 			switch rapid.IntRange(0, 4).Draw(t, "state") {
 			case 0:
 				if c != b.own {
@@ -162,7 +165,7 @@ func TestChooseFindsTheLastOneLeft(t *testing.T) {
 			}
 		}
 		got, err := b.choose(Request{Machine: rapid.String().Draw(t, "machine")})
-		if _, busy := leases[got]; err == nil && (busy || got == b.own || got < b.first || got > b.last) {
+		if _, busy := leases[got]; err == nil && (busy || got == b.own || got < b.in.First || got > b.in.Last) {
 			t.Errorf("got %d of %+v", got, b)
 		}
 		if (err == nil) != (left > 0) || err != nil && !errors.Is(err, ErrExhausted) {
@@ -191,5 +194,47 @@ func TestStale(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestRanges asks that what is chosen lies in the range of its space, that a
+// number asked for need not, and that an exhausted range says whose it is.
+func TestRanges(t *testing.T) {
+	local := store.Space("local/a/1")
+	ranges := Ranges{Global: Range{10, 11}, Local: Range{100, 101}, Named: map[string]Range{"red": {42, 42}}, Source: "/etc/x.yaml"}
+	for name, tt := range map[string]struct {
+		place place
+		in    Range
+		says  string
+	}{
+		"global":                {place{space: store.Global}, Range{10, 11}, "cid.range.global in /etc/x.yaml"},
+		"global, of that name":  {place{space: store.Global, ref: "red"}, Range{10, 11}, "cid.range.global in /etc/x.yaml"},
+		"local":                 {place{space: local, ref: "blue"}, Range{100, 101}, "cid.range.local in /etc/x.yaml"},
+		"local, of that name":   {place{space: local, ref: "red"}, Range{42, 42}, "cid.range.red in /etc/x.yaml"},
+		"local, without a name": {place{space: local, ref: "pid:1"}, Range{100, 101}, "cid.range.local in /etc/x.yaml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.Ranges, w.host.place = ranges, tt.place
+			for c := tt.in.First; c <= tt.in.Last; c++ {
+				l := w.acquire(Request{Machine: c.String()})
+				if l.CID() < tt.in.First || l.CID() > tt.in.Last {
+					t.Errorf("got %d, want %d to %d", l.CID(), tt.in.First, tt.in.Last)
+				}
+			}
+			_, err := w.Acquire(t.Context(), Request{Machine: "more"})
+			if !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want no cid left and %s", err, tt.says)
+			}
+			w.acquire(Request{Machine: "more", Want: 5000})
+			if err := w.Release(t.Context(), tt.place.space, 5000, "more"); err != nil {
+				t.Fatal(err)
+			}
+			delete(w.host.held, claim{tt.place.space, 5000})
+			w.acquire(Request{Machine: "more", Last: 5000})
+		})
+	}
+	if in, source := (Ranges{}).of(place{space: store.Global}); in != everything() || source != "" {
+		t.Errorf("without ranges: got %v%s", in, source)
 	}
 }

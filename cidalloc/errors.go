@@ -32,21 +32,44 @@ type TakenError struct {
 	Foreign bool   // no machine of ours has it, the kernel refused it
 
 	Reserved *store.Reservation // nobody has it, but it is kept for somebody else
+
+	Differs string // what the kernel says that the ledger does not, or empty
 }
 
 func (e *TakenError) Error() string {
+	text := e.title() + ": "
+	switch {
+	case e.Reserved != nil:
+		text += reservation(*e.Reserved)
+	case e.Foreign:
+		text += "held by foreign " + e.Holder
+	default:
+		text += "held by " + e.Holder
+	}
+	if e.Differs != "" {
+		text += ", " + e.Differs
+	}
+	if e.Reserved != nil {
+		text += " (vmlaunch cid release " + e.CID.String() + where(e.Ref) + ")"
+	}
+	return text
+}
+
+// title names the CID and where it was asked for.
+func (e *TakenError) title() string {
 	text := fmt.Sprintf("cid %d", e.CID)
 	if e.Ref != "" {
 		text += fmt.Sprintf(" in netns %q", e.Ref)
 	}
-	if e.Reserved != nil {
-		return text + ": " + reservation(*e.Reserved) + " (vmlaunch cid release " + e.CID.String() + ")"
+	return text
+}
+
+// where returns the flag that leads a command to the namespace ref.
+func where(ref string) string {
+	if ref == "" {
+		return ""
 	}
-	text += ": held by "
-	if e.Foreign {
-		text += "foreign "
-	}
-	return text + e.Holder
+	return " --netns " + ref
 }
 
 // reservation says what a reservation is.

@@ -27,8 +27,11 @@ type fakeHost struct {
 	ownCID     vsock.CID
 	held       map[claim]string    // by whom, "" if that can't be found out
 	until      map[claim]time.Time // when the kernel lets go of what it holds, if it does
-	refuse     error               // instead of any claim
-	heldOnce   int                 // claims made so far
+	openers    []opener
+	places     []place
+	refuse     error // instead of any claim
+	heldOnce   int   // claims made so far
+	tried      int   // and tried: ioctls, on a real kernel
 	lookedFor  int
 	meanwhile  func() // what happens while a holder is looked for
 	failAt, at int
@@ -44,18 +47,31 @@ func (h *fakeHost) step() error {
 func (h *fakeHost) look(*netns.NS) (place, error) { return h.place, h.step() }
 func (h *fakeHost) own() (vsock.CID, error)       { return h.ownCID, h.step() }
 
-func (h *fakeHost) who(p place, c vsock.CID) string {
+func (h *fakeHost) who(p place, c vsock.CID) (string, bool) {
 	h.lookedFor++
 	if h.meanwhile != nil {
 		h.meanwhile()
 	}
-	return h.held[claim{p.space, c}]
+	who := h.held[claim{p.space, c}]
+	return who, who != ""
 }
+
+func (h *fakeHost) claimed(p place, cids ...vsock.CID) ([]bool, error) {
+	var answers []bool
+	for _, c := range cids {
+		_, held := h.held[claim{p.space, c}]
+		answers = append(answers, held || c == h.ownCID)
+	}
+	return answers, h.step()
+}
+
+func (h *fakeHost) survey() ([]opener, []place, error) { return h.openers, h.places, h.step() }
 
 func (h *fakeHost) hold(p place, c vsock.CID) (guard, error) {
 	if err := errors.Join(h.step(), h.refuse); err != nil {
 		return nil, err
 	}
+	h.tried++
 	at := claim{p.space, c}
 	if end, ends := h.until[at]; ends && !time.Now().Before(end) {
 		delete(h.held, at)

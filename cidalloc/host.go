@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/store"
@@ -18,6 +19,13 @@ type place struct {
 	ns    *netns.NS
 }
 
+// close closes the namespace of a place that was only looked at.
+func (p place) close() {
+	if p.ns != nil { // tests have places without
+		_ = p.ns.Close()
+	}
+}
+
 // A guard is a CID held in the kernel, as [vsock.Guard] is.
 type guard interface {
 	File() *os.File
@@ -29,7 +37,17 @@ type host interface {
 	look(*netns.NS) (place, error)
 	hold(place, vsock.CID) (guard, error) // vsock.ErrInUse if it is taken
 	own() (vsock.CID, error)              // vsock.Any if this host is no guest
-	who(place, vsock.CID) string          // the process that holds a CID, "" if not found
+
+	// claimed asks which of the CIDs somebody has in the kernel, and claims none.
+	claimed(place, ...vsock.CID) ([]bool, error)
+
+	// who names the process that has a CID. If it is not found, the words say who
+	// may have it; they are empty if nobody is in sight.
+	who(place, vsock.CID) (words string, found bool)
+
+	// survey lists all openers, and a place in every space that has one or has a
+	// name. The caller closes their namespaces.
+	survey() ([]opener, []place, error)
 }
 
 // linux is the real host.
@@ -73,4 +91,46 @@ func (linux) own() (vsock.CID, error) {
 		return vsock.Any, nil
 	}
 	return 0, fmt.Errorf("ask for this host's own cid: %w", err)
+}
+
+func (linux) claimed(p place, cids ...vsock.CID) ([]bool, error) {
+	answers := make([]bool, len(cids))
+	err := p.ns.Do(func() (err error) {
+		for i, c := range cids {
+			if answers[i], err = vsock.Claimed(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return answers, err
+}
+
+func (linux) who(p place, c vsock.CID) (words string, found bool) {
+	return holder(openersOf(), p.space, c)
+}
+
+func (linux) survey() ([]opener, []place, error) {
+	names, err := netns.List()
+	if err != nil {
+		return nil, nil, err
+	}
+	openers := openersOf()
+	refs := append([]string{""}, names...)
+	for _, o := range openers {
+		refs = append(refs, fmt.Sprintf("pid:%d", o.pid))
+	}
+	var places []place
+	for _, ref := range refs {
+		p, err := placeOf(ref)
+		if err != nil {
+			continue // gone since, or not ours to enter
+		}
+		if slices.ContainsFunc(places, func(q place) bool { return q.space == p.space }) {
+			p.close()
+			continue
+		}
+		places = append(places, p)
+	}
+	return openers, places, nil
 }

@@ -38,7 +38,8 @@ func (a *Allocator) open(tx *store.Tx, p place, own vsock.CID) (book, error) {
 	if err := a.sweep(tx, p.space, maxSweep); err != nil {
 		return book{}, err
 	}
-	return book{ledger: txLedger{tx, p.space}, space: p.space, own: own, first: vsock.FirstGuest, last: vsock.LastGuest, now: a.now()}, nil
+	in, source := a.Ranges.of(p)
+	return book{ledger: txLedger{tx, p.space}, space: p.space, own: own, in: in, source: source, now: a.now()}, nil
 }
 
 // Sweep forgets, in all spaces, cool-downs that are over and strangers that were

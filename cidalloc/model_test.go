@@ -1,9 +1,11 @@
 package cidalloc
 
 import (
-	"errors"
-	"fmt"
+	"flag"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,33 +15,70 @@ import (
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
-// TestLedgerAndKernelAgree takes random steps with a few machines in two spaces
-// and asks after each: every live lease is one machine's, held in the kernel, and
-// in the ledger under that machine; and nothing else is leased.
-func TestLedgerAndKernelAgree(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		// In memory where there is such a place: this is about steps, not disks.
-		dir, err := os.MkdirTemp(memory(), "vmlaunch-cidalloc-")
-		if err != nil {
-			rt.Fatal(err)
+const (
+	// modelSeed is the environment variable that repeats a run of TestModel.
+	modelSeed = "VMLAUNCH_TEST_SEED"
+
+	modelSteps = 100_000
+)
+
+// TestModel takes random steps with a few machines, namespaces, reservations and
+// strangers through restarts and clock jumps, and compares ledger and kernel with
+// a plain model after each. The numbers to choose from are few, so that all of
+// them meet.
+func TestModel(t *testing.T) {
+	steps, want := 0, modelSteps
+	if testing.Short() { // as in a nest, where everything takes twenty times as long
+		want /= 40
+	}
+	seed := uint64(time.Now().UnixMilli())
+	if text := os.Getenv(modelSeed); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
 		}
-		defer os.RemoveAll(dir)
-		m := &model{t: t, live: map[owner]*Lease{}, freed: map[claim]time.Time{}, clock: time.Unix(1e9, 0)}
-		m.world = newWorld(t)
-		m.world.store = store.New(dir)
-		m.Allocator.store, m.Allocator.now = m.world.store, func() time.Time { return m.clock }
-		rt.Repeat(map[string]func(*rapid.T){
-			"":        m.check,
-			"acquire": m.acquireOne,
-			"release": m.releaseOne,
-			"kill":    m.killOne,
-			"wait": func(t *rapid.T) {
-				m.clock = m.clock.Add(time.Duration(rapid.IntRange(1, 70).Draw(t, "s")) * time.Second)
-			},
+	}
+	t.Logf("to repeat: %s=%d", modelSeed, seed)
+	for ; steps < want && !t.Failed(); seed += 1 << 20 { // each check takes some thousand seeds from there
+		set(t, "rapid.seed", strconv.FormatUint(seed, 10))
+		set(t, "rapid.steps", "200")
+		rapid.Check(t, func(rt *rapid.T) {
+			m := newModel(t)
+			defer func() {
+				if err := os.RemoveAll(m.dir); err != nil {
+					rt.Error(err)
+				}
+			}()
+			rt.Repeat(map[string]func(*rapid.T){
+				"": m.check,
+				// A step that is there twice is taken more often.
+				"acquire": m.acquire, "start": m.acquire, "start again": m.acquire,
+				"stop": m.stop, "remove": m.remove, "late release": m.late, "crash": m.crash,
+				"reserve": m.reserve, "unreserve": m.unreserve,
+				"namespace": m.churn, "stranger": m.stranger, "stranger goes": m.strangerGoes,
+				"clock": m.jump, "sweep": m.sweep, "reboot": m.reboot, "look": m.look,
+			})
+			steps += m.steps
 		})
+	}
+	t.Logf("%d steps", steps)
+}
+
+// set sets a flag of rapid for the test.
+func set(t *testing.T, name, value string) {
+	t.Helper()
+	before := flag.Lookup(name).Value.String()
+	if err := flag.Set(name, value); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := flag.Set(name, before); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
+// memory is where files cost no disk: this is about steps.
 func memory() string {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		return "/dev/shm"
@@ -47,124 +86,187 @@ func memory() string {
 	return ""
 }
 
-type owner struct {
-	machine string
-	space   store.Space
-}
-
+// A model is what ledger and kernel ought to say, in maps.
 type model struct {
-	*world
-	t     *testing.T
-	live  map[owner]*Lease
-	freed map[claim]time.Time
-	clock time.Time
+	*Allocator
+	t      *testing.T
+	dir    string
+	kernel *modelKernel
+	clock  time.Time
+	steps  int
+	idle   bool // the last step did nothing
+
+	leased   map[claim]string // machines
+	reserved map[claim]string // machines, "" for none of ours
+	cooling  map[claim]cooled
+	live     map[string]*Lease // by machine: its QEMU runs
+	past     map[string]*Lease // by machine: the last one that ended without a release
+	records  map[string]claim  // what a machine's record says
 }
 
-func (m *model) draw(t *rapid.T) owner {
-	o := owner{fmt.Sprintf("m%d", rapid.IntRange(0, 4).Draw(t, "machine")), store.Global}
-	if rapid.Bool().Draw(t, "local") {
-		o.space = "local/a/1"
-	}
-	return o
+type cooled struct {
+	last  string
+	since time.Time
 }
 
-func (m *model) acquireOne(t *rapid.T) {
-	o := m.draw(t)
-	if m.live[o] != nil {
-		t.Skip("it has one")
-	}
-	want := vsock.CID(rapid.SampledFrom([]uint32{0, 0, 2, 3, 4, 5}).Draw(t, "want"))
-	m.host.place.space = o.space
-	l, err := m.Acquire(m.t.Context(), Request{Machine: o.machine, Want: want})
-	var blocked bool
-	for other, l := range m.live {
-		blocked = blocked || other.space == o.space && l.CID() == want
-	}
-	switch {
-	case want == 2:
-		if !errors.Is(err, vsock.ErrBadCID) {
-			t.Fatalf("cid 2: got %v", err)
-		}
-	case blocked:
-		if !errors.Is(err, ErrTaken) {
-			t.Fatalf("cid %d: got %v, want ErrTaken", want, err)
-		}
-	case err != nil:
-		t.Fatalf("cid %d: %v", want, err)
-	default:
-		m.live[o] = l
-		at := claim{o.space, l.CID()}
-		if age := m.clock.Sub(m.freed[at]); want == 0 && age < coolDown {
-			if last := m.last(at); last != o.machine {
-				t.Fatalf("cid %d was given on %v after %q had it", l.CID(), age, last)
-			}
-		}
-		delete(m.freed, at)
-	}
-}
-
-// last is who had a CID, found in the home of each machine: tests free only what
-// they own.
-func (m *model) last(at claim) string {
-	b := book{ledger: mapLedger{}, space: at.space, own: vsock.Any, first: vsock.FirstGuest, last: vsock.LastGuest}
-	for i := range 5 {
-		name := fmt.Sprintf("m%d", i)
-		if c, err := b.choose(Request{Machine: name}); err == nil && c == at.cid {
-			return name
-		}
-	}
-	return ""
-}
-
-func (m *model) releaseOne(t *rapid.T) {
-	o := m.draw(t)
-	l := m.live[o]
-	if l == nil {
-		t.Skip("it has none")
-	}
-	if err := l.Release(m.t.Context()); err != nil {
+func newModel(t *testing.T) *model {
+	t.Helper()
+	dir, err := os.MkdirTemp(memory(), "vmlaunch-model-")
+	if err != nil {
 		t.Fatal(err)
 	}
-	delete(m.live, o)
-	m.freed[claim{o.space, l.CID()}] = m.clock
+	m := &model{
+		t: t, dir: dir, kernel: newModelKernel(), clock: time.Unix(1e9, 0),
+		leased: map[claim]string{}, reserved: map[claim]string{}, cooling: map[claim]cooled{},
+		live: map[string]*Lease{}, past: map[string]*Lease{}, records: map[string]claim{},
+	}
+	m.Allocator = New(store.New(dir))
+	m.host, m.now = m.kernel, func() time.Time { return m.clock }
+	m.Ranges = Ranges{Global: Range{3, 12}, Local: Range{3, 8}}
+	return m
 }
 
-// killOne ends the holder without a release: the ledger goes on having it until
-// the machine comes back for it or it is released by name.
-func (m *model) killOne(t *rapid.T) {
-	o := m.draw(t)
-	l := m.live[o]
-	if l == nil {
-		t.Skip("it has none")
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	m.host.place.space = o.space
-	again, err := m.Acquire(m.t.Context(), Request{Machine: o.machine, Last: l.CID()})
-	if err != nil || again.CID() != l.CID() {
-		t.Fatalf("came back for cid %d: got %v", l.CID(), err)
-	}
-	m.live[o] = again
+func machineNames() []string { return []string{"m0", "m1", "m2", "m3", "m4", "m5"} }
+
+// enter goes to a namespace that there is, and returns its space.
+func (m *model) enter(t *rapid.T) store.Space {
+	names := slices.Sorted(maps.Keys(m.kernel.named))
+	m.kernel.at = rapid.SampledFrom(names).Draw(t, "namespace")
+	p, _ := m.kernel.look(nil)
+	return p.space
 }
 
+// machine draws a machine of which ok holds; nothing is done in this step if there
+// is none.
+func (m *model) machine(t *rapid.T, ok func(string) bool) (string, bool) {
+	names := slices.DeleteFunc(machineNames(), func(name string) bool { return !ok(name) })
+	if len(names) == 0 {
+		m.idle = true
+		return "", false
+	}
+	return rapid.SampledFrom(names).Draw(t, "machine"), true
+}
+
+// freed is what becomes of a lease that is given back.
+func (m *model) freed(at claim, machine string) {
+	if m.leased[at] != machine {
+		return
+	}
+	delete(m.leased, at)
+	if _, kept := m.reserved[at]; !kept {
+		m.cooling[at] = cooled{machine, m.clock}
+	}
+}
+
+// find returns what a machine has in a space.
+func find(all map[claim]string, s store.Space, machine string) vsock.CID {
+	for at, name := range all {
+		if at.space == s && name == machine {
+			return at.cid
+		}
+	}
+	return 0
+}
+
+// forOther reports whether the ledger keeps at from machine.
+func (m *model) forOther(at claim, machine string) bool {
+	owner, leased := m.leased[at]
+	kept, reserved := m.reserved[at]
+	return leased && owner != machine || reserved && kept != machine
+}
+
+func (m *model) isCooling(at claim, machine string) bool {
+	c, there := m.cooling[at]
+	age := m.clock.Sub(c.since)
+	return there && c.last != machine && age >= 0 && age < coolDown
+}
+
+func (m *model) strangerAt(c vsock.CID) bool {
+	return m.kernel.find(m.kernel.named[m.kernel.at], c) != nil
+}
+
+// check asks for the invariants.
 func (m *model) check(t *rapid.T) {
-	if len(m.host.held) != len(m.live) {
-		t.Fatalf("kernel holds %v, want %d", m.host.held, len(m.live))
+	if m.idle {
+		m.idle = false
+		return
 	}
-	leased := 0
-	for _, s := range []store.Space{store.Global, "local/a/1"} {
-		for _, l := range m.leases(s) {
-			if l.Machine == "" {
-				continue
+	m.steps++
+	ledger := map[claim]string{}
+	reserved := map[claim]string{}
+	records := map[string]claim{}
+	err := m.store.View(m.t.Context(), func(tx *store.Tx) error {
+		spaces, err := tx.Spaces()
+		if err != nil {
+			return err
+		}
+		for _, s := range spaces {
+			leases, err := tx.Leases(s)
+			if err != nil {
+				return err
 			}
-			leased++
-			if have := m.live[owner{l.Machine, s}]; have == nil || have.CID() != l.CID {
-				t.Fatalf("ledger has cid %d for %q in %s, want %v", l.CID, l.Machine, s, have)
+			for _, l := range leases {
+				if l.Machine != "" {
+					ledger[claim{s, l.CID}] = l.Machine
+				}
+				if l.Reserved != nil {
+					reserved[claim{s, l.CID}] = l.Reserved.For
+				}
 			}
 		}
+		machines, err := tx.Machines()
+		for _, r := range machines {
+			records[r.Name] = claim{r.Space, r.CID}
+		}
+		return err
+	})
+	if err == nil && m.steps%20 == 0 {
+		err = m.store.Check(m.t.Context())
 	}
-	if leased != len(m.live) {
-		t.Fatalf("ledger has %d leases, want %d", leased, len(m.live))
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "leases", m.leased, ledger)
+	same(t, "reservations", m.reserved, reserved)
+	same(t, "machines", m.records, records)
+	m.checkKernel(t)
+}
+
+// checkKernel asks that each held descriptor is a stranger's or a machine's that
+// has the lease, and that one CID is held once where it must be unique.
+func (m *model) checkKernel(t *rapid.T) {
+	of := map[*modelClaim]string{}
+	for name, l := range m.live {
+		of[l.guard.(*modelClaim)] = name
+		if m.leased[claim{l.Space(), l.CID()}] != name {
+			t.Fatalf("machine %s holds cid %d in %s without a lease", name, l.CID(), l.Space())
+		}
+	}
+	held := map[claim]bool{}
+	for _, c := range m.kernel.claims {
+		name, ours := of[c]
+		if !ours && c.by == "" {
+			t.Fatalf("cid %d is held by nobody", c.cid)
+		}
+		delete(of, c)
+		at := claim{store.SpaceOf(m.kernel.id(c.in), c.in.mode), c.cid}
+		if held[at] || ours && m.leased[at] != name {
+			t.Fatalf("cid %d in %s is held twice, or by %s which does not have it", c.cid, at.space, name)
+		}
+		held[at] = true
+	}
+	if len(of) > 0 {
+		t.Fatalf("machines that run hold nothing: %v", of)
+	}
+}
+
+func same[K comparable, V comparable](t *rapid.T, what string, want, got map[K]V) {
+	if len(want) != len(got) {
+		t.Fatalf("%s: the ledger has %v, want %v", what, got, want)
+	}
+	for k, v := range want {
+		if g, there := got[k]; !there || g != v {
+			t.Fatalf("%s: the ledger has %v, want %v", what, got, want)
+		}
 	}
 }

@@ -68,3 +68,25 @@ func (e Errors) orNil() error {
 	}
 	return e
 }
+
+// A FileError is one mistake in a file. Line and Column count from 1.
+type FileError struct {
+	File         string
+	Line, Column int
+	Problem      string
+}
+
+func (e *FileError) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Problem)
+}
+
+// FileErrors are all mistakes of one file, in its order.
+type FileErrors []*FileError
+
+func (e FileErrors) Error() string {
+	lines := make([]string, len(e))
+	for i, f := range e {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}

@@ -28,10 +28,11 @@ const sharedCache = "/var/cache/vmlaunch"
 // A host is one vmlaunch installation of its own: a --root folder, and the
 // promise that nothing of it stays when the test ends.
 type host struct {
-	t    *testing.T
-	root string
-	env  []string
-	pins []string // names in /run/netns before the test
+	t      *testing.T
+	root   string
+	env    []string
+	pins   []string // names in /run/netns before the test
+	prefix string   // of the names of its namespaces, where other tests run at once
 }
 
 // newHost returns an empty installation. When the test ends everything it
@@ -187,11 +188,14 @@ func (h *host) sweep() {
 			h.run("rm", "--force", m.Name)
 		}
 	}
-	for _, n := range pins(h.t) {
-		if !slices.Contains(h.pins, n) {
-			h.run("netns", "rm", n)
-		}
+	for _, n := range h.newPins() {
+		h.run("netns", "rm", n)
 	}
+}
+
+// newPins lists the named namespaces that this test has made.
+func (h *host) newPins() []string {
+	return slices.DeleteFunc(pins(h.t), func(n string) bool { return slices.Contains(h.pins, n) || !strings.HasPrefix(n, h.prefix) })
 }
 
 // wantClean asks the kernel, not vmlaunch, whether something of this
@@ -206,18 +210,26 @@ func (h *host) wantClean() {
 	} else if strings.Contains(string(mounts), h.root) {
 		h.t.Errorf("left behind: a mount below %s:\n%s", h.root, mounts)
 	}
-	for _, n := range pins(h.t) {
-		if !slices.Contains(h.pins, n) {
-			h.t.Errorf("left behind: namespace %s", n)
-		}
+	for _, n := range h.newPins() {
+		h.t.Errorf("left behind: namespace %s", n)
 	}
-	for _, pattern := range []string{"run/*", "run/.locks/*", "state/machines/*"} {
+	h.wantNoFiles()
+}
+
+// wantNoFiles asks that no file of a machine, and no lock, is there.
+func (h *host) wantNoFiles() {
+	h.t.Helper()
+	for _, pattern := range []string{"run/*", "run/.locks/*", "run/.netns/*", "state/machines/*"} {
 		paths, err := filepath.Glob(filepath.Join(h.root, pattern))
 		if err != nil {
 			h.t.Errorf("look for files: %v", err)
 		}
 		for _, p := range paths {
-			if filepath.Base(p) != ".locks" { // the empty folder of the locks may stay
+			b := filepath.Base(p)
+			if pin, ok := strings.CutSuffix(b, ".json"); ok && slices.Contains(pins(h.t), pin) {
+				continue // the card of a namespace that is there
+			}
+			if b != ".locks" && b != ".netns" { // the empty folders may stay
 				h.t.Errorf("left behind: %s", p)
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
-	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 // Issue A, h: a machine keeps its CID over stop and start, and stop gives the
@@ -51,33 +50,6 @@ func TestKilledQEMUIsSeen(t *testing.T) {
 	h.must("start", "apple")
 	if m := h.inspect("apple"); m.CID != before.CID || m.PID == before.PID {
 		t.Errorf("after start: %+v, want the CID of %+v and another process", m, before)
-	}
-}
-
-// Issue A, h: kill -9 of vmlaunch at each step of a launch that also makes
-// the namespace. The next command shows the truth, and after rm nothing is left.
-func TestKillAtEveryLaunchStep(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
-	for _, step := range launcher.Steps() {
-		t.Run(step, func(t *testing.T) {
-			h := newHost(t)
-			h.env = []string{"VMLAUNCH_TEST_KILL_AT=" + step}
-			if r := h.run("up", "apple", "--image", "probe", "--netns", "cell", "--vsock", "local", "--cid", "42"); r.code != -1 {
-				t.Fatalf("want it killed: %s", r)
-			}
-			h.env = nil
-			m, there := h.list()["apple"]
-			if running := len(h.processes()) > 0; running != (there && m.State == "running") {
-				t.Errorf("listed %v as %+v, but processes are %v", there, m, h.processes())
-			}
-			if !there {
-				h.wantClean() // before any clean-up of ours
-			}
-			h.must("up", "apple", "--image", "probe", "--netns", "cell", "--vsock", "local", "--cid", "42")
-			h.wantName(probe, "apple")
-			h.must("down", "apple")
-			h.wantClean()
-		})
 	}
 }
 

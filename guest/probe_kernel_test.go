@@ -65,6 +65,7 @@ func TestProbeOnBothBoards(t *testing.T) {
 			t.Run("half close", func(t *testing.T) { testProbeHalfClose(t, m) })
 			t.Run("discard and chargen", func(t *testing.T) { testProbeDiscardAndChargen(t, m) })
 			t.Run("broken off", func(t *testing.T) { testProbeBrokenOff(t, m) })
+			t.Run("asked for", func(t *testing.T) { testProbeAskedFor(t, m) })
 			t.Run("reboot", func(t *testing.T) { testProbeReboot(t, m) })
 			t.Run("power button", func(t *testing.T) { testProbePowerButton(t, m) })
 		})
@@ -332,6 +333,51 @@ func testProbeBrokenOff(t *testing.T, m *machine) {
 
 // testProbeReboot asks that the machine comes back, says so, and starts anew,
 // while its QEMU and its CID stay.
+// testProbeAskedFor asks the kernel whether a guest has its CID: the guest goes on
+// as if nobody had, and a stopped one has it too.
+func testProbeAskedFor(t *testing.T, m *machine) {
+	claimed := func(when string) {
+		t.Helper()
+		err := m.ns.Do(func() error {
+			has, err := vsock.Claimed(m.cid)
+			if err == nil && !has {
+				err = errors.New("nobody has the cid")
+			}
+			next, err2 := vsock.Claimed(m.cid + 1)
+			if next {
+				err = errors.Join(err, errors.New("somebody has the next one"))
+			}
+			return errors.Join(err, err2)
+		})
+		if err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	conn := m.dial(t, guest.ProbeEcho)
+	before := counts(t, m.control(t), 0)
+	for range 100 {
+		claimed("running")
+	}
+	if err := echoes(conn, rand.New(rand.NewPCG(1, 2)), 1000); err != nil {
+		t.Errorf("a connection from before: %v", err)
+	}
+	after := counts(t, m.control(t), 0)
+	if before["open"]+1 != after["open"] { // one more to ask for the counts
+		t.Errorf("connections open: %d before, %d after", before["open"], after["open"])
+	}
+	monitor := m.monitor(t)
+	if err := monitor.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	claimed("stopped")
+	if err := monitor.Cont(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := echoes(conn, rand.New(rand.NewPCG(1, 3)), 1000); err != nil {
+		t.Errorf("after it went on: %v", err)
+	}
+}
+
 func testProbeReboot(t *testing.T, m *machine) {
 	if err := m.ready.Close(); err != nil {
 		t.Fatal(err)

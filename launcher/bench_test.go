@@ -200,7 +200,7 @@ func (b *bench) wantNothing() {
 	if err != nil || slices.ContainsFunc(pins, func(p string) bool { return strings.HasPrefix(p, b.netnsName("")) }) {
 		b.t.Errorf("namespaces are left: %q (%v)", pins, err)
 	}
-	for _, dir := range []string{b.Dirs.Run, filepath.Join(b.Dirs.Run, ".locks"), filepath.Join(b.Dirs.State, "machines")} {
+	for _, dir := range []string{b.Dirs.Run, filepath.Join(b.Dirs.Run, ".locks"), filepath.Join(b.Dirs.Run, ".netns"), filepath.Join(b.Dirs.State, "machines")} {
 		b.wantEmpty(dir)
 	}
 }
@@ -225,7 +225,7 @@ func (b *bench) wantEmpty(dir string) {
 		b.t.Error(err)
 	}
 	for _, e := range entries {
-		if e.Name() != ".locks" {
+		if e.Name() != ".locks" && e.Name() != ".netns" {
 			b.t.Errorf("%s is left", filepath.Join(dir, e.Name()))
 		}
 	}
@@ -266,8 +266,26 @@ func (b *bench) logs(name string) string {
 	return out.String()
 }
 
-// killAt runs a launch (or, with verb "start", a start) of spec in a process of
-// its own that is killed at step.
+// setAside takes the state file away, as if it had been deleted, and returns what
+// putBack takes.
+func (b *bench) setAside() (kept string) {
+	b.t.Helper()
+	kept = filepath.Join(b.root, "kept.db")
+	if err := os.Rename(b.Store.Path(), kept); err != nil {
+		b.t.Fatal(err)
+	}
+	return kept
+}
+
+func (b *bench) putBack(kept string) {
+	b.t.Helper()
+	if err := os.Rename(kept, b.Store.Path()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// killAt runs a verb, one of verbs, on spec in a process of its own that is killed
+// at step.
 func (b *bench) killAt(step, verb string, spec configs.Machine) {
 	b.t.Helper()
 	text, err := json.Marshal(spec)

@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -17,8 +16,7 @@ const (
 	// freeWait bounds the wait for the kernel to let go of a CID whose QEMU has
 	// ended: 15 to 230 ms were seen, emulated (KERNEL.md, fact 14).
 	freeWait = 5 * time.Second
-	// freePoll is the time between two looks. A refused one costs about 9 ms
-	// emulated.
+	// freePoll is the time between two looks.
 	freePoll = 20 * time.Millisecond
 )
 
@@ -54,19 +52,13 @@ func (v vhost) acquire(ctx context.Context, r cidalloc.Request) (claim, error) {
 	return lease, nil
 }
 
-func (v vhost) free(ns *netns.NS, c vsock.CID) (bool, error) {
-	var g *vsock.Guard
-	err := ns.Do(func() (err error) {
-		g, err = vsock.Hold(c)
+func (v vhost) free(ns *netns.NS, c vsock.CID) (free bool, err error) {
+	err = ns.Do(func() error {
+		claimed, err := vsock.Claimed(c)
+		free = !claimed
 		return err
 	})
-	if errors.Is(err, vsock.ErrInUse) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return true, g.Close()
+	return free, err
 }
 
 // takeCID chooses, records and holds the CID, and records the machine in the

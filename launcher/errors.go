@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmlaunch/vmlaunch/internal/proc"
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
@@ -52,6 +53,36 @@ func (e *SpecError) Error() string {
 
 // Is makes every SpecError an [fs.ErrExist].
 func (e *SpecError) Is(target error) bool { return target == fs.ErrExist }
+
+// An UnrecordedError says that a QEMU of ours runs of which there is no record:
+// the records were deleted, or are those of another time. It is left alone.
+// errors.Is(err, fs.ErrExist) holds.
+type UnrecordedError struct {
+	Name string
+	QEMU proc.ID
+}
+
+func (e *UnrecordedError) Error() string {
+	return fmt.Sprintf("machine %q: runs without a record, as %v%s", e.Name, e.QEMU, bracket("vmlaunch repair"))
+}
+
+// Is makes every UnrecordedError an [fs.ErrExist].
+func (e *UnrecordedError) Is(target error) bool { return target == fs.ErrExist }
+
+// An InUseError says that machines live in a namespace that was to be removed.
+// errors.Is(err, fs.ErrExist) holds.
+type InUseError struct {
+	Netns    string
+	Machines []string
+}
+
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("remove netns %q: in use by machine %s%s", e.Netns, strings.Join(e.Machines, ", "),
+		bracket("remove it first: vmlaunch down "+strings.Join(e.Machines, " ")))
+}
+
+// Is makes every InUseError an [fs.ErrExist].
+func (e *InUseError) Is(target error) bool { return target == fs.ErrExist }
 
 // A BootError says that the machine itself failed: its QEMU or its guest ended
 // although nobody asked. The host is fine.

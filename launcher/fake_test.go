@@ -160,7 +160,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, true)
-			b.killAt(step, "launch", b.fakeSpec(fakeqemu.Behaviour{}))
+			b.killAt(step, "up", b.fakeSpec(fakeqemu.Behaviour{}))
 			repairs, err := b.Reconcile(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -231,22 +231,6 @@ func TestKilledQEMUIsSeenAndRepaired(t *testing.T) {
 	if _, err := b.Start(t.Context(), "web", Detached()); err != nil {
 		t.Error(err)
 	}
-}
-
-// TestUnrecordedQEMUIsFound deletes the whole state under a running machine.
-func TestUnrecordedQEMUIsFound(t *testing.T) {
-	b := newBench(t, true)
-	spec := b.fakeSpec(fakeqemu.Behaviour{})
-	spec.Netns, spec.Vsock = "", ""
-	m := b.launch(spec, Detached())
-	if err := os.RemoveAll(b.Dirs.State); err != nil {
-		t.Fatal(err)
-	}
-	repairs, err := b.Reconcile(t.Context())
-	if err != nil || len(repairs) != 1 || m.QEMU.Alive() {
-		t.Errorf("got %v, %v, QEMU alive: %v", repairs, err, m.QEMU.Alive())
-	}
-	b.wantNothing()
 }
 
 func TestStopOfAGuestThatDoesNotObey(t *testing.T) {
@@ -469,13 +453,15 @@ func TestLeasesOfNobodyAreFreed(t *testing.T) {
 		return errors.Join(
 			tx.PutLease(store.Lease{CID: 50, Space: m.Space, Machine: "nobody", Taken: time.Now()}),
 			tx.PutLease(store.Lease{CID: 52, Space: earlier, Machine: "web", Taken: time.Now()}),
+			tx.PutNetns(store.Netns{Name: "cell", ID: earlier.ID(), Mode: vsock.Local}),
+			tx.SetBoot("earlier"),
 		)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if repairs, err := b.Reconcile(t.Context()); err != nil || len(repairs) != 2 {
-		t.Errorf("got %v, %v, want two repairs", repairs, err)
+	if repairs, err := b.Reconcile(t.Context()); err != nil || len(repairs) != 3 {
+		t.Errorf("got %v, %v, want three repairs", repairs, err)
 	}
 	err = b.Store.View(t.Context(), func(tx *store.Tx) error {
 		spaces, err := tx.Spaces()
@@ -645,6 +631,7 @@ func TestALaunchUnderWayIsLeftAlone(t *testing.T) {
 		}
 	}
 	b.launch(b.fakeSpec(fakeqemu.Behaviour{}), Detached())
+	b.Step = nil
 	if looks != len(Steps()) {
 		t.Errorf("%d looks, want one for each of %d steps", looks, len(Steps()))
 	}

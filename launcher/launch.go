@@ -41,7 +41,7 @@ func gather(opts []Option) options {
 // that runs but is not ready in time stays, and the error is a [*ReadyError].
 // Launch fails with [configs.Errors]; with [fs.ErrExist] if there is such a
 // machine; with [fs.ErrNotExist] if the image or the namespace does not exist; with a
-// [*ModeError]; with cidalloc.ErrTaken; with a [*BootError] if QEMU or the guest
+// [*ModeError]; with an [*UnrecordedError]; with cidalloc.ErrTaken; with a [*BootError] if QEMU or the guest
 // ended; and with [errors.ErrUnsupported] if this host lacks something.
 func (l *Launcher) Launch(ctx context.Context, spec configs.Machine, opts ...Option) (store.Machine, error) {
 	spec.Default()
@@ -61,6 +61,9 @@ func (l *Launcher) Launch(ctx context.Context, spec configs.Machine, opts ...Opt
 		return store.Machine{}, err
 	}
 	defer k.release()
+	if err := l.unrecorded(spec.Name, ""); err != nil {
+		return store.Machine{}, err
+	}
 	rec := store.Machine{Name: spec.Name, Spec: spec, Created: time.Now()}
 	return l.bringUp(ctx, k, attempt{rec: rec, host: h, fresh: true}, gather(opts))
 }
@@ -88,6 +91,9 @@ func (l *Launcher) Start(ctx context.Context, name string, opts ...Option) (stor
 	}
 	if v := l.look(ctx, m, false); !v.State.down() { // the lock is ours
 		return store.Machine{}, &PhaseError{Name: name, Have: v.State, Want: "stopped or failed"}
+	}
+	if err := l.unrecorded(name, m.UUID); err != nil {
+		return store.Machine{}, err
 	}
 	if m.QEMU.Boot != "" {
 		if err := l.settle(ctx, &m); err != nil {
@@ -159,16 +165,6 @@ func launchSteps() []launchStep {
 		{"monitor", (*attempt).cont},
 		{"running", (*attempt).recordRunning},
 	}
-}
-
-// Steps returns the names of the steps of a launch, in order, as Config.Step is
-// called with them; "keep" comes when all are done.
-func Steps() []string {
-	var names []string
-	for _, s := range launchSteps() {
-		names = append(names, s.name)
-	}
-	return append(names, "keep")
 }
 
 // run makes all steps, or none: if one fails those before it are taken back.

@@ -32,8 +32,8 @@ type Config struct {
 	// boots. It may be called by several goroutines at once, and must not call
 	// the launcher.
 	Progress func(Event)
-	// Step, if not nil, is called before each step of a launch with its name
-	// (see [Steps]). It is there for tests that end the process in mid-launch.
+	// Step, if not nil, is called before each step of a verb with its name (see
+	// [VerbSteps]). It is there for tests that end the process in mid-verb.
 	Step func(name string)
 }
 

@@ -64,9 +64,6 @@ func (l *Launcher) lockPath(kind, name string) string {
 }
 
 func waitLock(ctx context.Context, path, title string) (*lock, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", title, err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	tick := time.NewTicker(lockPoll)
@@ -92,8 +89,12 @@ func lockedBy(holder []byte) error {
 	return fmt.Errorf("%w by %s", errLocked, holder)
 }
 
-// tryLock takes the lock at path, or fails with [errLocked] at once.
+// tryLock takes the lock at path, or fails with [errLocked] at once. It makes the
+// folder, which is gone after a restart of the host.
 func tryLock(path string) (*lock, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make folder of locks: %w", err)
+	}
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {

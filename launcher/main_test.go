@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/internal/fakeqemu"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // What makes this test binary a launcher that is killed at a step; see
@@ -29,8 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beKilled launches or starts a machine and is killed at step. It returns only
-// if that did not happen.
+// beKilled does a verb and is killed at step. It returns only if that did not
+// happen.
 func beKilled(step string) int {
 	l := newLauncher(os.Getenv(envRoot), os.Getenv(envFake) != "")
 	l.Step = func(name string) {
@@ -42,11 +44,36 @@ func beKilled(step string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	spec, err := specFromText(os.Getenv(envSpec))
-	if err == nil && os.Getenv(envVerb) == "start" {
-		_, err = l.Start(ctx, spec.Name, Detached())
-	} else if err == nil {
-		_, err = l.Launch(ctx, spec, Detached())
+	if err == nil {
+		err = verbs(l)[os.Getenv(envVerb)](ctx, spec)
 	}
 	fmt.Fprintln(os.Stderr, "was not killed:", err)
 	return 1
+}
+
+// verbs are the verbs of VerbSteps, on the machine or the namespace of a spec.
+func verbs(l *Launcher) map[string]func(context.Context, configs.Machine) error {
+	return map[string]func(context.Context, configs.Machine) error{
+		"up": func(ctx context.Context, m configs.Machine) error {
+			_, err := l.Launch(ctx, m, Detached())
+			return err
+		},
+		"start": func(ctx context.Context, m configs.Machine) error {
+			_, err := l.Start(ctx, m.Name, Detached())
+			return err
+		},
+		"restart": func(ctx context.Context, m configs.Machine) error {
+			if err := l.Stop(ctx, m.Name, time.Minute); err != nil {
+				return err
+			}
+			_, err := l.Start(ctx, m.Name, Detached())
+			return err
+		},
+		"stop":         func(ctx context.Context, m configs.Machine) error { return l.Stop(ctx, m.Name, time.Minute) },
+		"kill":         func(ctx context.Context, m configs.Machine) error { return l.Kill(ctx, m.Name) },
+		"rm":           func(ctx context.Context, m configs.Machine) error { return l.Remove(ctx, m.Name, false) },
+		"down":         func(ctx context.Context, m configs.Machine) error { return l.Down(ctx, m.Name, time.Minute) },
+		"netns create": func(ctx context.Context, m configs.Machine) error { return l.CreateNetns(ctx, m.Netns, vsock.Global) },
+		"netns rm":     func(ctx context.Context, m configs.Machine) error { return l.RemoveNetns(ctx, m.Netns) },
+	}
 }

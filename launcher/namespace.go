@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/vmlaunch/vmlaunch/netns"
@@ -62,21 +63,18 @@ func isPin(ref string) bool {
 	return ref != "" && !strings.Contains(ref, "/") && !strings.HasPrefix(ref, "pid:") && netns.ValidName(ref) == nil
 }
 
-// makeNamespace makes the namespace called ref. The intent is recorded first: a
-// launch that dies between the two leaves a record by which [Launcher.Reconcile]
-// finds the namespace. It goes with the record when the attempt fails.
+// makeNamespace makes the namespace called ref. Which one it is, is recorded
+// before it has the name: a launch that dies between the two leaves a record by
+// which [Launcher.Reconcile] finds the namespace. It goes with the record when
+// the attempt fails.
 func (a *attempt) makeNamespace(ctx context.Context, ref string, mode vsock.Mode) error {
-	a.rec.Netns = store.NetnsRef{Ref: ref, Mode: mode, Created: true}
-	if err := a.recordIntent(ctx); err != nil {
-		return err
-	}
-	ns, err := netns.Create(ref, mode)
-	if err != nil {
-		return err
-	}
-	a.ns, a.made = ns, true
-	a.rec.Netns.ID = ns.ID()
-	return nil
+	ns, err := netns.CreateKnown(ref, mode, func(ns *netns.NS) error {
+		a.rec.Netns = store.NetnsRef{Ref: ref, ID: ns.ID(), Mode: mode, Created: true}
+		a.made = true
+		return a.recordIntent(ctx)
+	})
+	a.ns = ns
+	return err
 }
 
 // dropNamespace removes the namespace that was made for a machine, if no other
@@ -84,34 +82,44 @@ func (a *attempt) makeNamespace(ctx context.Context, ref string, mode vsock.Mode
 // under the name meanwhile stays. None is fine. The caller holds the lock of
 // the namespace.
 func (l *Launcher) dropNamespace(ctx context.Context, ref store.NetnsRef, machine string) error {
-	handed := false
+	var heir store.Machine
 	err := l.Store.Update(ctx, func(tx *store.Tx) (err error) {
-		handed, err = handOver(tx, ref, machine)
+		heir, err = handOver(tx, ref, machine)
 		return err
 	})
-	if err != nil || handed {
+	if err != nil {
 		return err
 	}
-	ns, err := netns.Open(ref.Ref)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return dropPin(ref.Ref) // nothing, or a pin that a killed creator left
-	case err != nil:
-		return err
+	if heir.Name != "" {
+		return l.keepCard(heir)
 	}
-	defer ns.Close()
-	if !ref.ID.IsZero() && ns.ID() != ref.ID {
-		return nil
-	}
-	if ref.ID.IsZero() { // made by we don't know whom: leave it to who uses it
-		if busy, err := ns.Processes(); err != nil || len(busy) > 0 {
-			return err
-		}
-	}
-	return dropPin(ref.Ref)
+	return unpin(ref.Ref, ref.ID)
 }
 
-func dropPin(name string) error {
+// forgetSpace forgets the CID space that the namespace id was, unless a machine
+// still has a CID there. Global namespaces have none of their own.
+func forgetSpace(tx *store.Tx, id netns.ID) error {
+	s := store.SpaceOf(id, vsock.Local)
+	leases, err := tx.Leases(s)
+	if err != nil || slices.ContainsFunc(leases, func(l store.Lease) bool { return l.Machine != "" }) {
+		return err
+	}
+	return tx.DeleteSpace(s)
+}
+
+// unpin takes name off the namespace id, if that still has it: what somebody
+// else made under the name stays. None is fine, and half a pin, which a killed
+// creator left, goes.
+func unpin(name string, id netns.ID) error {
+	switch ns, err := netns.Open(name); {
+	case err == nil:
+		defer ns.Close()
+		if ns.ID() != id {
+			return nil
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
 	if err := netns.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -136,42 +144,39 @@ func (l *Launcher) forget(ctx context.Context, m store.Machine) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	boot, err := netns.BootID()
-	if err != nil {
-		return err
-	}
-	// An intent of an earlier boot is about nothing that is here now.
-	if ref.Created && (!ref.ID.IsZero() || m.Boot == boot) {
+	l.step("rm:netns")
+	if ref.Created {
 		if err := l.dropNamespace(ctx, ref, m.Name); err != nil {
 			return err
 		}
 	}
+	l.step("rm:ledger")
 	return l.Store.Update(ctx, func(tx *store.Tx) error {
-		if m.CID != 0 {
-			if err := l.Alloc.Free(tx, m.Space, m.CID, m.Name); err != nil {
-				return err
-			}
+		if err := tx.DeleteMachine(m.Name); err != nil || m.CID == 0 {
+			return err
 		}
-		return tx.DeleteMachine(m.Name)
+		if err := l.Alloc.Free(tx, m.Space, m.CID, m.Name); err != nil || !ref.Created {
+			return err
+		}
+		return forgetSpace(tx, ref.ID)
 	})
 }
 
 // handOver makes another machine in the namespace the one it goes with, and
-// reports whether there is one.
-func handOver(tx *store.Tx, ref store.NetnsRef, machine string) (bool, error) {
+// returns that; the zero Machine if there is none.
+func handOver(tx *store.Tx, ref store.NetnsRef, machine string) (store.Machine, error) {
 	all, err := tx.Machines()
 	if err != nil {
-		return false, err
+		return store.Machine{}, err
 	}
 	for _, m := range all {
-		same := m.Netns.Ref == ref.Ref && (ref.ID.IsZero() || m.Netns.ID == ref.ID)
-		if m.Name == machine || !same {
+		if m.Name == machine || m.Netns.Ref != ref.Ref || m.Netns.ID != ref.ID {
 			continue
 		}
 		m.Netns.Created = true
-		return true, tx.PutMachine(m)
+		return m, tx.PutMachine(m)
 	}
-	return false, nil
+	return store.Machine{}, nil
 }
 
 // Namespace opens the namespace that the machine called name lives in, and

@@ -54,6 +54,9 @@ func (a *attempt) makeFiles(context.Context) error {
 	if err := a.files.rotate(); err != nil {
 		return fmt.Errorf("make files of machine %q: %w", a.rec.Name, err)
 	}
+	if err := a.l.keepCard(card(a.rec)); err != nil {
+		return err
+	}
 	if a.rec.Spec.Image == configs.ImageProbe {
 		return nil
 	}
@@ -171,10 +174,13 @@ func (a *attempt) startFailed(cause string) error {
 // has ended. Only the process that started a QEMU can; for others init does.
 func reap(pid int) (syscall.WaitStatus, bool) {
 	var status syscall.WaitStatus
+	if pid <= 0 { // would be any child
+		return status, false
+	}
 	for {
 		got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
 		if err != syscall.EINTR {
-			return status, err == nil && got == pid && pid > 0
+			return status, err == nil && got == pid
 		}
 	}
 }

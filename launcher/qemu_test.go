@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/internal/proc"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/qmp"
 )
@@ -96,4 +97,24 @@ func converse(t *testing.T, qemu, socket string, args []string) []byte {
 		t.Errorf("QEMU: %v; it says: %s", err, &log)
 	}
 	return log.Bytes()
+}
+
+// TestReapOfNothingLeavesChildrenAlone: a machine without a QEMU has pid 0, which
+// wait4(2) takes for any child.
+func TestReapOfNothingLeavesChildrenAlone(t *testing.T) {
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := proc.Identify(cmd.Process.Pid); err == nil { // else it has ended already
+		if err := id.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, ok := reap(0); ok {
+		t.Errorf("reaped %v", status)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("another child was reaped: %v", err)
+	}
 }

@@ -114,7 +114,7 @@ func TestRealKillAtEveryStep(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			b := newBench(t, false)
 			spec := b.probeSpec("web", "cell", configs.VsockLocal, 42)
-			b.killAt(step, "launch", spec)
+			b.killAt(step, "up", spec)
 			if _, err := b.Reconcile(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -13,11 +13,11 @@ import (
 	"github.com/vmlaunch/vmlaunch/store"
 )
 
-// A Repair is something that was put right.
+// A Repair is something that was put right, or would be.
 type Repair struct {
-	Machine string // "" if it was about none
-	What    string // was done
-	Why     string
+	Machine string `json:"machine,omitempty"` // "" if it is about none
+	What    string `json:"what"`              // is done, as "free cid 42"
+	Why     string `json:"why"`
 }
 
 // String returns the repair in one line.
@@ -38,6 +38,18 @@ const (
 	setBack        // a stop was broken off, and it runs on
 )
 
+func (r remedy) String() string {
+	switch r {
+	case takeOff:
+		return "remove what it had made"
+	case setDown:
+		return "set down"
+	case setBack:
+		return "let it run on"
+	}
+	return "leave"
+}
+
 // diagnose says what m needs. It is a pure function.
 func diagnose(m store.Machine, f facts) (r remedy, why string) {
 	switch {
@@ -45,6 +57,8 @@ func diagnose(m store.Machine, f facts) (r remedy, why string) {
 		return leave, ""
 	case m.Phase == store.Starting && m.Started.IsZero():
 		return takeOff, "its launch was broken off"
+	case m.Phase == store.Removing:
+		return takeOff, "its removal was broken off"
 	case m.Phase == store.Starting:
 		return setDown, "its start was broken off"
 	case m.Phase == store.Stopping && f.alive:
@@ -59,24 +73,13 @@ func diagnose(m store.Machine, f facts) (r remedy, why string) {
 }
 
 // Reconcile puts the records right about what has happened since the last
-// command: launches and stops that were broken off, QEMUs that have ended, a
-// host that was restarted. What it can't repair it leaves, and says so in its
-// error, together with what it did repair. Machines that a verb is at work on are left
-// alone. Without anything to repair it writes nothing.
+// command: launches, stops and removals that were broken off, QEMUs that have
+// ended, a host that was restarted. What it can't repair it leaves, and says so in
+// its error, together with what it did repair; so it does with a machine that
+// runs without a record ([*UnrecordedError]). Machines that a verb is at work on
+// are left alone. Without anything to repair it writes nothing, but once a boot.
 func (l *Launcher) Reconcile(ctx context.Context) ([]Repair, error) {
-	var machines []store.Machine
-	var stale []staleLease
-	boot, err := netns.BootID()
-	if err != nil {
-		return nil, err
-	}
-	err = l.Store.View(ctx, func(tx *store.Tx) (err error) {
-		if machines, err = tx.Machines(); err != nil {
-			return err
-		}
-		stale, err = staleLeases(tx, machines, boot)
-		return err
-	})
+	now, err := l.records(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,17 +91,51 @@ func (l *Launcher) Reconcile(ctx context.Context) ([]Repair, error) {
 			errs = append(errs, err)
 		}
 	}
-	for _, m := range machines {
+	for _, m := range now.machines {
 		if r, _ := diagnose(m, l.see(m, l.atWork(m.Name))); r != leave {
 			add(l.repair(ctx, m.Name))
 		}
 	}
-	add(l.repairRunFolders(ctx, machines))
-	if len(stale) > 0 {
-		add(l.repairLeases(ctx, boot))
+	add(l.repairRunFolders(ctx, now.machines))
+	for _, n := range now.netnses {
+		if n.Pending {
+			add(l.repairNetns(ctx, n.Name))
+		}
+	}
+	if now.stale {
+		add(l.audit(ctx, now.boot))
 	}
 	l.sweepLocks()
 	return done, errors.Join(errs...)
+}
+
+// records are what the state file says, and in which boot it is read.
+type records struct {
+	boot     string
+	stale    bool // not looked at as a whole in this boot
+	machines []store.Machine
+	netnses  []store.Netns
+}
+
+// records reads the state file. Without one there is nothing to audit either.
+func (l *Launcher) records(ctx context.Context) (r records, err error) {
+	if r.boot, err = netns.BootID(); err != nil {
+		return r, err
+	}
+	_, absent := os.Stat(l.Store.Path())
+	err = l.Store.View(ctx, func(tx *store.Tx) error {
+		last, err := tx.Boot()
+		if err != nil {
+			return err
+		}
+		r.stale = last != r.boot && absent == nil
+		if r.machines, err = tx.Machines(); err != nil {
+			return err
+		}
+		r.netnses, err = tx.Netnses()
+		return err
+	})
+	return r, err
 }
 
 // repair gives the machine called name what it needs, under its lock.
@@ -119,22 +156,20 @@ func (l *Launcher) repair(ctx context.Context, name string) ([]Repair, error) {
 		return nil, err
 	}
 	r, why := diagnose(m, l.see(m, false))
-	what := ""
 	switch r {
 	case leave:
 		return nil, nil
 	case takeOff:
-		what, err = "removed what it had made", l.takeOff(ctx, m)
+		err = l.takeOff(ctx, m)
 	case setDown:
-		what, err = "set down", l.setDown(ctx, m)
+		err = l.setDown(ctx, m)
 	case setBack:
-		what = "runs on"
 		_, err = l.update(ctx, m, func(m *store.Machine) { m.Phase = store.Running })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("repair machine %q (%s): %w", name, why, err)
 	}
-	return []Repair{{name, what, why}}, nil
+	return []Repair{{name, r.String(), why}}, nil
 }
 
 // takeOff removes all that a launch had made before it was broken off.
@@ -156,8 +191,9 @@ func (l *Launcher) setDown(ctx context.Context, m store.Machine) error {
 	return l.settle(ctx, &m)
 }
 
-// repairRunFolders removes the run folders of machines that have no record,
-// and ends their QEMUs: as when the state was deleted while machines ran.
+// repairRunFolders removes the run folders of machines that have no record and
+// no QEMU. It fails with an [*UnrecordedError] for those whose QEMU runs: the
+// state was deleted, or one of another time was put back, while machines ran.
 func (l *Launcher) repairRunFolders(ctx context.Context, machines []store.Machine) ([]Repair, error) {
 	entries, err := os.ReadDir(l.Dirs.Run)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,35 +202,33 @@ func (l *Launcher) repairRunFolders(ctx context.Context, machines []store.Machin
 	if err != nil {
 		return nil, err
 	}
-	known := make(map[string]bool)
+	known := make(map[string]string) // name → UUID
 	for _, m := range machines {
-		known[m.Name] = true
+		known[m.Name] = m.UUID
 	}
 	var done []Repair
 	var errs []error
 	for _, e := range entries {
-		if known[e.Name()] || configs.ValidName(e.Name()) != nil {
+		if configs.ValidName(e.Name()) != nil {
 			continue
+		}
+		uuid, err := os.ReadFile(l.folder(e.Name()).marker())
+		recorded, there := known[e.Name()]
+		if errors.Is(err, fs.ErrNotExist) || err == nil && there && recorded == string(uuid) {
+			continue // not a machine's, or as it should be
 		}
 		ok, err := l.repairRunFolder(ctx, e.Name())
 		if err != nil {
-			errs = append(errs, fmt.Errorf("repair run folder %q: %w", e.Name(), err))
+			errs = append(errs, err)
 		}
 		if ok {
-			done = append(done, Repair{e.Name(), "removed its run folder", "it has no record"})
+			done = append(done, Repair{e.Name(), "remove its run folder", "it has no record"})
 		}
 	}
 	return done, errors.Join(errs...)
 }
 
 func (l *Launcher) repairRunFolder(ctx context.Context, name string) (done bool, err error) {
-	uuid, err := os.ReadFile(l.folder(name).marker())
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // not ours
-	}
-	if err != nil {
-		return false, err
-	}
 	k, err := tryLock(l.lockPath("machine", name))
 	if errors.Is(err, errLocked) {
 		return false, nil
@@ -203,13 +237,18 @@ func (l *Launcher) repairRunFolder(ctx context.Context, name string) (done bool,
 		return false, err
 	}
 	defer k.release()
-	if _, err := l.record(ctx, name); !errors.Is(err, fs.ErrNotExist) {
-		return false, err // recorded meanwhile
-	}
-	if err := killStrays(ctx, string(uuid)); err != nil {
+	m, err := l.record(ctx, name) // it may be recorded meanwhile
+	none := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !none {
 		return false, err
 	}
-	return true, l.folder(name).removeRun()
+	if err := l.unrecorded(name, m.UUID); err != nil || !none {
+		return false, err
+	}
+	if err := l.folder(name).removeRun(); err != nil {
+		return false, fmt.Errorf("repair run folder %q: %w", name, err)
+	}
+	return true, nil
 }
 
 // sweepLocks removes the lock files of processes that were killed.

@@ -51,16 +51,32 @@ func (l *Launcher) Down(ctx context.Context, name string, grace time.Duration) e
 }
 
 // remove removes all that is kept for a machine that is down; the caller holds
-// its lock. The record goes last: whatever breaks this off, it can be tried
-// again.
+// its lock. That it is to go is recorded first, and the record goes last:
+// whatever breaks this off, the next command finishes it.
 func (l *Launcher) remove(ctx context.Context, m store.Machine) error {
 	ctx = context.WithoutCancel(ctx)
 	l.progress(m.Name, "removing", "")
 	f := l.folder(m.Name)
-	for _, do := range []func() error{f.removeRun, f.removeState, func() error { return l.forget(ctx, m) }} {
-		if err := do(); err != nil {
+	for _, s := range []struct {
+		name string
+		do   func() error
+	}{
+		{"rm:record", func() error { return l.recordRemoving(ctx, m) }},
+		{"rm:run", f.removeRun},
+		{"rm:state", f.removeState},
+		{"rm:forget", func() error { return l.forget(ctx, m) }},
+	} {
+		l.step(s.name)
+		if err := s.do(); err != nil {
 			return fmt.Errorf("remove machine %q: %w", m.Name, err)
 		}
 	}
+	l.step("rm:done")
 	return nil
+}
+
+// recordRemoving records that m is to go.
+func (l *Launcher) recordRemoving(ctx context.Context, m store.Machine) error {
+	_, err := l.update(ctx, m, func(m *store.Machine) { m.Phase = store.Removing })
+	return err
 }

@@ -53,7 +53,7 @@ func decide(m store.Machine, f facts) (s State, cause string) {
 		return Stopped, m.Cause
 	case store.Failed:
 		return Failed, m.Cause
-	case store.Stopping:
+	case store.Stopping, store.Removing:
 		if f.atWork {
 			return Stopping, ""
 		}

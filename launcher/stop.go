@@ -54,6 +54,7 @@ func (l *Launcher) Kill(ctx context.Context, name string) error {
 			return err
 		}
 	}
+	l.step("kill:qemu")
 	if err := kill(ctx, m.QEMU); err != nil {
 		return fmt.Errorf("kill machine %q: %w", name, err)
 	}
@@ -62,6 +63,7 @@ func (l *Launcher) Kill(ctx context.Context, name string) error {
 
 // recordStopping records that the end of m's QEMU is wanted.
 func (l *Launcher) recordStopping(ctx context.Context, m store.Machine) (store.Machine, error) {
+	l.step("stop:record")
 	return l.update(ctx, m, func(m *store.Machine) {
 		m.Phase = store.Stopping
 		m.Launcher, _ = proc.Self() // for people to see
@@ -76,6 +78,7 @@ func (l *Launcher) stop(ctx context.Context, m store.Machine, grace time.Duratio
 		if err != nil {
 			return m, err
 		}
+		l.step("stop:ask")
 		l.progress(m.Name, "stopping", "")
 		if err := l.askOff(ctx, m, grace); err != nil {
 			back, uerr := l.update(context.WithoutCancel(ctx), m, func(m *store.Machine) { m.Phase, m.Launcher = store.Running, proc.ID{} })
@@ -132,8 +135,12 @@ func (l *Launcher) pressOff(ctx context.Context, m store.Machine) error {
 
 // settle makes sure that m's QEMU is gone and that nothing is left of it but
 // its record, its logs and its place in the ledger, and records that. The
-// caller holds the machine's lock. Settling what is settled is fine.
+// caller holds the machine's lock. Settling what is settled is fine. It fails
+// with an [*UnrecordedError] if the machine runs under another record.
 func (l *Launcher) settle(ctx context.Context, m *store.Machine) error {
+	if err := l.unrecorded(m.Name, m.UUID); err != nil {
+		return err
+	}
 	ns, nsErr := enter(*m) // by its QEMU, as long as there is one
 	if nsErr == nil {
 		defer ns.Close()
@@ -142,19 +149,23 @@ func (l *Launcher) settle(ctx context.Context, m *store.Machine) error {
 	if now, err := l.record(ctx, m.Name); err == nil && !now.QEMU.Alive() {
 		phase, cause = l.epitaph(now)
 	}
+	l.step("stop:quit")
 	if err := l.end(ctx, *m); err != nil {
 		return fmt.Errorf("stop machine %q: %w", m.Name, err)
 	}
+	l.step("stop:cid")
 	if nsErr == nil {
 		if err := l.settleCID(ctx, ns, *m); err != nil {
 			return err
 		}
 	}
+	l.step("stop:files")
 	if err := l.folder(m.Name).removeRun(); err != nil {
 		return fmt.Errorf("stop machine %q: %w", m.Name, err)
 	}
+	l.step("stop:down")
 	now, err := l.update(ctx, *m, func(m *store.Machine) {
-		if m.Phase == store.Stopped || m.Phase == store.Failed {
+		if m.Phase == store.Stopped || m.Phase == store.Failed || m.Phase == store.Removing {
 			return
 		}
 		m.Phase, m.Cause = phase, cause
@@ -164,6 +175,7 @@ func (l *Launcher) settle(ctx context.Context, m *store.Machine) error {
 	if err == nil {
 		*m = now
 	}
+	l.step("stop:done")
 	return err
 }
 

@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -14,9 +15,6 @@ import (
 // launcher that is killed between the start of its QEMU and the record of its
 // pid leaves one. A UUID is used for one start only.
 func killStrays(ctx context.Context, uuid string) error {
-	if uuid == "" {
-		return nil
-	}
 	ids, err := strays(uuid)
 	if err != nil {
 		return err
@@ -29,13 +27,24 @@ func killStrays(ctx context.Context, uuid string) error {
 	return nil
 }
 
-// strays returns the processes whose command line has -uuid with this value.
+// strays returns the processes whose command line has -uuid with this value;
+// none if it is empty.
 func strays(uuid string) ([]proc.ID, error) {
+	all, err := byUUID()
+	if err != nil || uuid == "" {
+		return nil, err
+	}
+	return all[uuid], nil
+}
+
+// byUUID returns the processes that have a -uuid on their command line, by its
+// value.
+func byUUID() (map[string][]proc.ID, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	var found []proc.ID
+	found := map[string][]proc.ID{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -51,15 +60,27 @@ func strays(uuid string) ([]proc.ID, error) {
 		// The name was taken before the command line was read: a signal to it
 		// reaches the process that has this command line, or none.
 		args, err := proc.Cmdline(pid)
-		if err != nil || !hasPair(args, "-uuid", uuid) {
-			continue
+		if i := slices.Index(args, "-uuid"); err == nil && i >= 0 && i+1 < len(args) {
+			found[args[i+1]] = append(found[args[i+1]], id)
 		}
-		found = append(found, id)
 	}
 	return found, nil
 }
 
-func hasPair(args []string, key, value string) bool {
-	i := slices.Index(args, key)
-	return i >= 0 && i+1 < len(args) && args[i+1] == value
+// unrecorded fails with an [*UnrecordedError] if the run folder of the machine
+// called name is that of a QEMU that runs, and not of the one whose UUID is
+// recorded ("" for none).
+func (l *Launcher) unrecorded(name, recorded string) error {
+	uuid, err := os.ReadFile(l.folder(name).marker())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && string(uuid) == recorded {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ids, err := strays(string(uuid))
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	return &UnrecordedError{name, ids[0]}
 }

@@ -24,17 +24,25 @@ import (
 // namespace on a kernel without modes with [errors.ErrUnsupported], and with a
 // [*LockedError] if this host can't make a global one any more.
 func Create(name string, m vsock.Mode) (*NS, error) {
+	return CreateKnown(name, m, func(*NS) error { return nil })
+}
+
+// CreateKnown is [Create] for who must not lose a namespace: know is told of it
+// before it gets its name, and can write down its ID. It is not called where the
+// name is seen to be taken. If know fails, so does CreateKnown, and there is no
+// namespace.
+func CreateKnown(name string, m vsock.Mode, know func(*NS) error) (*NS, error) {
 	if err := ValidName(name); err != nil {
 		return nil, err
 	}
-	n, err := create(name, m)
+	n, err := create(name, m, know)
 	if err != nil {
 		return nil, fmt.Errorf("create netns %q: %w", name, createError(err))
 	}
 	return n, nil
 }
 
-func create(name string, m vsock.Mode) (*NS, error) {
+func create(name string, m vsock.Mode, know func(*NS) error) (*NS, error) {
 	path, err := pinPath(name)
 	if err != nil {
 		return nil, err
@@ -62,7 +70,10 @@ func create(name string, m vsock.Mode) (*NS, error) {
 	n.ref = name
 	// The last step: what fails before leaves only descriptors, which are
 	// closed and take the namespace with them.
-	if err := locked(func() error { return setPin(path, f) }); err != nil {
+	if err = know(n); err == nil {
+		err = locked(func() error { return setPin(path, f) })
+	}
+	if err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil

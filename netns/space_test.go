@@ -18,6 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func claimedIn(t *testing.T, n *netns.NS, c vsock.CID, want bool) {
+	t.Helper()
+	var got bool
+	err := n.Do(func() (err error) {
+		got, err = vsock.Claimed(c)
+		return err
+	})
+	if got != want || err != nil {
+		t.Errorf("cid %d asked for in %s: got %v, %v, want %v", c, n.Ref(), got, err, want)
+	}
+}
+
 // holdIn claims c inside n. The test lets go of it.
 func holdIn(t *testing.T, n *netns.NS, c vsock.CID) (*vsock.Guard, error) {
 	t.Helper()
@@ -152,6 +164,9 @@ func TestFact12SameCID(t *testing.T) {
 			if _, err := holdIn(t, a, 42); err != nil {
 				t.Fatal(err)
 			}
+			// Asking follows the same rule as claiming.
+			claimedIn(t, a, 42, true)
+			claimedIn(t, b, 42, tt.want != nil)
 			if _, err := holdIn(t, b, 42); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
 				t.Errorf("second: got %v, want %v", err, tt.want)
 			}

@@ -58,6 +58,7 @@ const (
 	Stopping Phase = "stopping"
 	Stopped  Phase = "stopped"
 	Failed   Phase = "failed"
+	Removing Phase = "removing"
 )
 
 func (m Machine) key() string { return m.Name }
@@ -67,7 +68,7 @@ func (m Machine) check() error {
 		return errors.New("no name")
 	}
 	switch m.Phase {
-	case Created, Starting, Running, Stopping, Stopped, Failed:
+	case Created, Starting, Running, Stopping, Stopped, Failed, Removing:
 	default:
 		return fmt.Errorf("phase is %q", m.Phase)
 	}

@@ -15,6 +15,7 @@ type Netns struct {
 	ID      netns.ID   `json:"id,omitzero"`
 	Mode    vsock.Mode `json:"mode,omitzero"`
 	Created time.Time  `json:"created,omitzero"`
+	Pending bool       `json:"pending,omitempty"` // it is being made or removed
 }
 
 func (n Netns) key() string { return n.Name }

@@ -63,6 +63,32 @@ func TestErrnoOfClaim(t *testing.T) {
 	}
 }
 
+// TestErrnoOfAsking gives every errno that a connection just begun can end with
+// its meaning: a CID is claimed, it is not, or nothing was told.
+func TestErrnoOfAsking(t *testing.T) {
+	for errno, want := range map[syscall.Errno]bool{
+		unix.ENODEV: false, unix.EINPROGRESS: true, unix.EHOSTUNREACH: true, unix.ECONNRESET: true, 0: true,
+	} {
+		var answer error
+		if errno != 0 {
+			answer = errno
+		}
+		if got, err := dialAnswer(answer); got != want || err != nil {
+			t.Errorf("%s: got %v, %v, want %v", unix.ErrnoName(errno), got, err, want)
+		}
+	}
+	for errno, want := range map[syscall.Errno]error{
+		unix.EAFNOSUPPORT: errors.ErrUnsupported, unix.ENETUNREACH: errors.ErrUnsupported, unix.ESOCKTNOSUPPORT: errors.ErrUnsupported,
+		unix.EACCES: fs.ErrPermission, unix.EPERM: fs.ErrPermission, unix.EMFILE: unix.EMFILE, unix.ENOMEM: unix.ENOMEM,
+		unix.ETIMEDOUT: unix.ETIMEDOUT, unix.EADDRNOTAVAIL: unix.EADDRNOTAVAIL, unix.EADDRINUSE: unix.EADDRINUSE,
+	} {
+		claimed, err := dialAnswer(errno)
+		if claimed || !errors.Is(err, want) || errors.Is(err, ErrInUse) {
+			t.Errorf("%s: got %v, %v, want %v and no answer", unix.ErrnoName(errno), claimed, err, want)
+		}
+	}
+}
+
 func TestErrnoOfChildMode(t *testing.T) {
 	tests := []struct {
 		errno syscall.Errno

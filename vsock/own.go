@@ -17,24 +17,34 @@ const vsockDevice = "/dev/vsock"
 // It fails with a [*MissingError] where there is no vsock, and with
 // [fs.ErrPermission] if /dev/vsock may not be opened.
 func OwnCID() (CID, error) {
+	c, err := localCID()
+	if err != nil {
+		return 0, fmt.Errorf("own cid: %w", err)
+	}
+	// All else means that nobody gave this host a CID.
+	if c.Guest() {
+		return c, nil
+	}
+	return Any, nil
+}
+
+// localCID asks the kernel for the CID of this side. A guest answers its own, a
+// host [Host] with vhost_vsock loaded, [Loopback] with vsock_loopback only, and
+// [Any] with neither.
+func localCID() (CID, error) {
 	if err := load(); err != nil {
 		return 0, err
 	}
 	fd, err := openRetry(vsockDevice, unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
-		return 0, fmt.Errorf("own cid: %w", vsockOpenError(err))
+		return 0, vsockOpenError(err)
 	}
 	defer unix.Close(fd)
 	n, err := unix.IoctlGetUint32(fd, unix.IOCTL_VM_SOCKETS_GET_LOCAL_CID)
 	if err != nil {
-		return 0, fmt.Errorf("own cid: ioctl on %s: %w", vsockDevice, err)
+		return 0, fmt.Errorf("ioctl on %s: %w", vsockDevice, err)
 	}
-	// A host answers 2 with vhost_vsock loaded, 1 with vsock_loopback only, and
-	// Any with neither: all of them mean that nobody gave it a CID.
-	if c := CID(n); c.Guest() {
-		return c, nil
-	}
-	return Any, nil
+	return CID(n), nil
 }
 
 // vsockOpenError gives the kernel's answer to opening /dev/vsock its meaning.

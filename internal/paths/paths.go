@@ -7,18 +7,22 @@ import (
 	"path/filepath"
 )
 
-// Dirs are the three folders of one installation. They are absolute paths and
-// may not exist yet.
+// Dirs are the three folders of one installation, and the file with its settings.
+// They are absolute paths and may not exist yet.
 type Dirs struct {
 	State string // records and logs: survives a reboot
 	Run   string // sockets and files of running machines: worthless after one
 	Cache string // may be deleted at any time
+
+	Settings string // the file: written by people only
 }
+
+const settingsName = "config.yaml"
 
 // Resolve returns the folders below root, or, with root empty, the system's for
 // the root user and those of the XDG base directory specification for others.
 // It creates nothing. It fails if root can't be made absolute, or if a user has
-// no home directory to put them in.
+// no home directory to put them in, or a relative one.
 func Resolve(root string) (Dirs, error) {
 	if root != "" {
 		abs, err := filepath.Abs(root)
@@ -29,10 +33,15 @@ func Resolve(root string) (Dirs, error) {
 			State: filepath.Join(abs, "state"),
 			Run:   filepath.Join(abs, "run"),
 			Cache: filepath.Join(abs, "cache"),
+
+			Settings: filepath.Join(abs, settingsName),
 		}, nil
 	}
 	if os.Geteuid() == 0 {
-		return Dirs{State: "/var/lib/vmlaunch", Run: "/run/vmlaunch", Cache: "/var/cache/vmlaunch"}, nil
+		return Dirs{
+			State: "/var/lib/vmlaunch", Run: "/run/vmlaunch", Cache: "/var/cache/vmlaunch",
+			Settings: "/etc/vmlaunch/" + settingsName,
+		}, nil
 	}
 	return user(os.Getenv)
 }
@@ -47,7 +56,7 @@ func user(getenv func(string) string) (Dirs, error) {
 		if v := getenv(env); filepath.IsAbs(v) {
 			return filepath.Join(v, "vmlaunch")
 		}
-		if home == "" {
+		if !filepath.IsAbs(home) {
 			return ""
 		}
 		return filepath.Join(home, fallback, "vmlaunch")
@@ -55,9 +64,11 @@ func user(getenv func(string) string) (Dirs, error) {
 	d := Dirs{
 		State: base("XDG_STATE_HOME", ".local/state"),
 		Cache: base("XDG_CACHE_HOME", ".cache"),
+
+		Settings: filepath.Join(base("XDG_CONFIG_HOME", ".config"), settingsName),
 	}
-	if d.State == "" || d.Cache == "" {
-		return Dirs{}, fmt.Errorf("choose folders: no HOME in the environment (name one: --root DIR)")
+	if d.State == "" || d.Cache == "" || d.Settings == settingsName {
+		return Dirs{}, fmt.Errorf("choose folders: no absolute HOME in the environment (name one: --root DIR)")
 	}
 	d.Run = filepath.Join(d.State, "run")
 	if v := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(v) {

@@ -2,7 +2,9 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,10 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
+	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/paths"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // An app is one run of vmlaunch: what it was given, and the values of the
@@ -73,6 +77,13 @@ func (a *app) tell(format string, args ...any) {
 	}
 }
 
+// printLine prints the one line that a command is asked for, also with --quiet.
+func (a *app) printLine(text string) error {
+	a.progress.Done()
+	_, err := fmt.Fprintln(a.host.Out, text)
+	return err
+}
+
 func (a *app) dirs() (paths.Dirs, error) { return paths.Resolve(a.root) }
 
 func (a *app) store() (*store.Store, error) {
@@ -94,33 +105,50 @@ func (a *app) cache() (*image.Cache, error) {
 }
 
 func (a *app) allocator() (*cidalloc.Allocator, error) {
-	s, err := a.store()
+	d, err := a.dirs()
 	if err != nil {
 		return nil, err
 	}
-	return cidalloc.New(s), nil
+	alloc := cidalloc.New(store.New(d.State))
+	alloc.Ranges, err = ranges(d.Settings)
+	return alloc, err
+}
+
+// ranges returns what the settings file says of CIDs. There need not be one.
+func ranges(file string) (cidalloc.Ranges, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return cidalloc.Ranges{}, nil
+	}
+	if err != nil {
+		return cidalloc.Ranges{}, fmt.Errorf("read settings: %w", err)
+	}
+	s, err := configs.ParseSettings(file, text)
+	if err != nil {
+		return cidalloc.Ranges{}, err
+	}
+	r := cidalloc.Ranges{Source: file, Named: map[string]cidalloc.Range{}}
+	for key, said := range s.CIDRanges {
+		in := cidalloc.Range{First: vsock.CID(said.First), Last: vsock.CID(said.Last)}
+		switch key {
+		case configs.VsockGlobal:
+			r.Global = in
+		case configs.VsockLocal:
+			r.Local = in
+		default:
+			r.Named[key] = in
+		}
+	}
+	return r, nil
 }
 
 // launcher returns the launcher on this installation, after it has put the
 // records right about what happened since the last command.
 func (a *app) launcher(ctx context.Context) (*launcher.Launcher, error) {
-	dirs, err := a.dirs()
+	l, err := a.bareLauncher()
 	if err != nil {
 		return nil, err
 	}
-	cache, err := a.cache()
-	if err != nil {
-		return nil, err
-	}
-	records := store.New(dirs.State)
-	l := launcher.New(launcher.Config{
-		Dirs:     dirs,
-		Store:    records,
-		Alloc:    cidalloc.New(records),
-		Cache:    cache,
-		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
-		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
-	})
 	repairs, err := l.Reconcile(ctx)
 	switch Of(err) {
 	case OK:
@@ -135,6 +163,31 @@ func (a *app) launcher(ctx context.Context) (*launcher.Launcher, error) {
 	return l, nil
 }
 
+// bareLauncher returns the launcher on this installation, before it has looked at
+// anything.
+func (a *app) bareLauncher() (*launcher.Launcher, error) {
+	dirs, err := a.dirs()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := a.cache()
+	if err != nil {
+		return nil, err
+	}
+	alloc, err := a.allocator()
+	if err != nil {
+		return nil, err
+	}
+	return launcher.New(launcher.Config{
+		Dirs:     dirs,
+		Store:    store.New(dirs.State),
+		Alloc:    alloc,
+		Cache:    cache,
+		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
+		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
+	}), nil
+}
+
 // describe says what is going on with a machine, in one line.
 func describe(e launcher.Event) string {
 	if e.Line == "" {
@@ -144,7 +197,7 @@ func describe(e launcher.Event) string {
 }
 
 // killAt is for tests: it returns a hook that kills this process, as the
-// kernel's out-of-memory killer might, when a launch reaches the named step.
+// kernel's out-of-memory killer might, when a verb reaches the named step.
 func killAt(name string) func(string) {
 	if name == "" {
 		return nil
@@ -158,7 +211,7 @@ func killAt(name string) func(string) {
 			err = self.Kill()
 		}
 		if err != nil {
-			panic(err)
+			panic(err) //nolint:forbidigo // the test that asked for it must see it fail
 		}
 		select {} // the signal is on its way
 	}
@@ -188,6 +241,6 @@ func (a *app) printJSON(v any) error {
 func (a *app) note(format string, args ...any) {
 	a.progress.Done()
 	if !a.quiet {
-		fmt.Fprintf(a.host.Err, format+"\n", args...)
+		fmt.Fprintln(a.host.Err, harmless(fmt.Sprintf(format, args...)))
 	}
 }

@@ -1,68 +1,69 @@
 package command
 
 import (
-	"time"
+	"context"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
+	"github.com/vmlaunch/vmlaunch/netns"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 func newCID(a *app) *cobra.Command {
-	return group("cid", "The ledger: which CID is whose, in which space", newCIDLs(a))
+	return group("cid", "The ledger: which CID is whose, in which space",
+		newCIDLs(a), newCIDCheck(a), newCIDWho(a), newCIDReserve(a), newCIDRelease(a))
 }
 
-func newCIDLs(a *app) *cobra.Command {
-	var all bool
-	cmd := &cobra.Command{
-		Use:               "ls",
-		Short:             "List leased CIDs, and those that strangers were seen to hold",
-		Args:              noArgs,
-		ValidArgsFunction: noCompletion,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := a.launcher(cmd.Context()); err != nil {
-				return err
-			}
-			alloc, err := a.allocator()
-			if err != nil {
-				return err
-			}
-			ledger, err := alloc.Rows(cmd.Context(), all)
-			if err != nil {
-				return err
-			}
-			rows := make([][]string, len(ledger))
-			for i, r := range ledger {
-				rows[i] = cidRow(r)
-			}
-			if ledger == nil {
-				ledger = []cidalloc.Row{}
-			}
-			return a.print(report{
-				data: ledger,
-				head: []string{"CID", "STATE", "MODE", "NETNS", "HOLDER", "PID", "SINCE", "SPACE"},
-				wide: 2,
-				rows: rows,
-				name: func(i int) string { return ledger[i].CID.String() },
-			})
-		},
+// oneCID asks for one CID that a guest can have.
+func oneCID(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("%s: want one CID, got %d words", cmd.CommandPath(), len(args))
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "also those that were freed a moment ago and are not given out yet")
-	return cmd
+	_, err := vsock.ParseCID(args[0])
+	return err
 }
 
-func cidRow(r cidalloc.Row) []string {
-	holder := r.Machine
-	if r.State == cidalloc.Foreign {
-		holder = r.Holder
-	}
-	where := r.Netns
-	if r.Machine != "" {
-		where = nameOrHost(where)
-	}
-	since := ""
-	if !r.Since.IsZero() {
-		since = r.Since.Local().Format(time.DateTime)
-	}
-	return []string{r.CID.String(), string(r.State), r.Mode.String(), where, holder, number(uint32(r.PID)), since, string(r.Space)}
+// netnsFlag adds the flag that says in which namespace a CID is meant.
+func netnsFlag(cmd *cobra.Command, ref *string) {
+	cmd.Flags().StringVar(ref, "netns", "", "as seen from network namespace `NS`: a name, a path, or pid:N (default: this one)")
+	completeWith(cmd, "netns", namespaceNames)
 }
+
+// withLedger runs fn with the allocator, after the records were put right, and
+// with the open namespace ref.
+func (a *app) withLedger(ctx context.Context, ref string, fn func(*cidalloc.Allocator, *netns.NS) error) error {
+	ref, err := absolute(ref)
+	if err != nil {
+		return err
+	}
+	ns, err := netns.Open(ref)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if _, err := a.launcher(ctx); err != nil {
+		return err
+	}
+	alloc, err := a.allocator()
+	if err != nil {
+		return err
+	}
+	return fn(alloc, ns)
+}
+
+// look asks ledger and kernel about the CID that args name.
+func (a *app) look(ctx context.Context, args []string, ref string) (s cidalloc.Status, err error) {
+	c, err := vsock.ParseCID(args[0])
+	if err != nil {
+		return s, err
+	}
+	err = a.withLedger(ctx, ref, func(alloc *cidalloc.Allocator, ns *netns.NS) error {
+		s, err = alloc.Look(ctx, ns, c)
+		return err
+	})
+	return s, err
+}
+
+// forPrograms reports whether --output asks for data and not for words.
+func (a *app) forPrograms() bool { return a.output != "table" && a.output != "wide" }

@@ -79,6 +79,7 @@ func causes() []cause {
 		{Usage, "`vsock.ErrBadMode`", is(vsock.ErrBadMode)},
 		{Usage, "`netns.ErrBadName`", is(netns.ErrBadName)},
 		{Usage, "`configs.Errors`", as[configs.Errors]},
+		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
 		{CIDConflict, "`cidalloc.ErrTaken`", is(cidalloc.ErrTaken)},
 		{CIDConflict, "`cidalloc.ErrExhausted`", is(cidalloc.ErrExhausted)},
 		{MachineFailed, "`*launcher.BootError`", as[*launcher.BootError]},

@@ -36,7 +36,7 @@ func TestExitCodes(t *testing.T) {
 		{"not found", fmt.Errorf("machine: %w", fs.ErrNotExist), 3},
 		{"exists", fs.ErrExist, 4},
 		{"wrong phase", &launcher.PhaseError{Name: "web"}, 4},
-		{"namespace in use", &inUseError{"red", []string{"web"}}, 4},
+		{"namespace in use", &launcher.InUseError{Netns: "red", Machines: []string{"web"}}, 4},
 		{"cid taken", fmt.Errorf("up: %w", cidalloc.ErrTaken), 5},
 		{"no cid left", cidalloc.ErrExhausted, 5},
 		{"missing device", &vsock.MissingError{What: "/dev/vhost-vsock"}, 6},

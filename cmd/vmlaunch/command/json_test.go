@@ -12,6 +12,7 @@ import (
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/layout"
+	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 // TestDocsJSON holds docs/JSON.md to what the commands print.
@@ -24,7 +25,10 @@ func TestDocsJSON(t *testing.T) {
 		{"ls", []machineJSON{}},
 		{"inspect", inspectJSON{}},
 		{"cid ls", []cidalloc.Row{}},
+		{"cid check, cid who", cidalloc.Status{}},
+		{"cid reserve", reservedJSON{}},
 		{"netns ls, netns inspect", netnsJSON{}},
+		{"repair", []launcher.Repair{}},
 		{"image ls, image build", []image.Entry{}},
 		{"nest ls", []nestJSON{}},
 		{"state check", stateJSON{}},
@@ -97,7 +101,7 @@ func jsonType(t reflect.Type) string {
 
 // TestJSONListsAreNeverNull shows that an empty list is a list.
 func TestJSONListsAreNeverNull(t *testing.T) {
-	for _, args := range [][]string{{"ls"}, {"cid", "ls"}, {"image", "ls"}, {"nest", "ls"}, {"netns", "ls"}} {
+	for _, args := range [][]string{{"ls"}, {"cid", "ls"}, {"cid", "ls", "--all"}, {"image", "ls"}, {"nest", "ls"}, {"netns", "ls"}} {
 		got := vmlaunch(t, append(args, "--output", "json")...)
 		var list []any
 		if err := json.Unmarshal([]byte(got.stdout), &list); err != nil || list == nil {

@@ -31,7 +31,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, or pid:N (default: this one)")
 	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
-	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N` (default: one that is free)")
+	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N`, in or outside cid.range (default: one of the range that is free)")
 	fs.StringVar(&m.Accel, "accel", "", "auto (default), kvm or tcg")
 	fs.StringVar(&m.Board, "machine", "", "QEMU's `BOARD`: pc (default) or q35")
 	fs.StringVar(&m.QEMU, "qemu", "", "another QEMU: name or `PATH`")

@@ -17,6 +17,9 @@ func newNetnsLs(a *app) *cobra.Command {
 		Args:              noArgs,
 		ValidArgsFunction: noCompletion,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := a.launcher(cmd.Context()); err != nil { // what was broken off is not to be seen
+				return err
+			}
 			records, err := a.netnsRecords(cmd.Context())
 			if err != nil {
 				return err

@@ -150,7 +150,7 @@ func TestDamagedStateSaysSo(t *testing.T) {
 	root := t.TempDir()
 	writeFile(t, filepath.Join(root, "state", "state.db"), strings.Repeat("not a database\n", 1000))
 	for _, args := range [][]string{{"ls"}, {"up", "apple", "--image", "probe"}, {"cid", "ls"}, {"stop", "apple"}} {
-		if got := vmlaunchIn(t, root, nil, args...); got.code != StateUnusable || strings.Count(got.stderr, "\n") != 1 {
+		if got := vmlaunchIn(t, root, nil, args...); got.code != StateUnusable || !strings.HasSuffix(got.stderr, " (vmlaunch repair)\n") || strings.Count(got.stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, want %d: %s", args, got.code, StateUnusable, got.stderr)
 		}
 	}

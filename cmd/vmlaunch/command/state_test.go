@@ -58,7 +58,7 @@ func TestStateVerbsOnADamagedFile(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const damage = `vmlaunch: machine "berry": state is damaged: it stands under the key "berry"` + "\n"
+	const damage = `vmlaunch: machine "berry": state is damaged: it stands under the key "berry" (vmlaunch repair)` + "\n"
 	for verb, stdout := range map[string]string{"check": "1         0      2       2       64KiB  1\n", "dump": `"name": "apple"`, "backup": ""} {
 		got := vmlaunchIn(t, root, nil, "state", verb)
 		if got.code != StateUnusable || got.stderr != damage || !strings.Contains(got.stdout, stdout) {

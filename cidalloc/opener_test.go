@@ -43,3 +43,23 @@ func TestShorten(t *testing.T) {
 		t.Errorf("got %q (%d bytes)", got, len(got))
 	}
 }
+
+func FuzzGuestCIDs(f *testing.F) {
+	for _, s := range []string{
+		"", "-device\x00vhost-vsock-pci,guest-cid=42,vhostfd=3", `{"driver":"vhost-vsock-pci","guest-cid":42}`, "guest-cid=0x2a",
+		"guest-cid=4294967296", "guest-cid=guest-cid=7", `guest-cid":"007`, "guest-cid=0X", "guest-cid=09",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		cids := guestCIDs(strings.Split(line, "\x00"))
+		if n := strings.Count(line, "guest-cid"); len(cids) > n {
+			t.Errorf("%d cids where %d are spoken of: %v", len(cids), n, cids)
+		}
+		// What stands by itself is found, whatever else the line has.
+		with := guestCIDs(append(strings.Split(line, "\x00"), "vhost-vsock-pci,guest-cid=42"))
+		if len(with) != len(cids)+1 || with[len(cids)] != 42 {
+			t.Errorf("got %v, want %v and 42", with, cids)
+		}
+	})
+}
