@@ -15,14 +15,10 @@ import (
 	"github.com/vmlaunch/vmlaunch/configs"
 )
 
-const (
-	// lockWait bounds the wait for another verb on the same machine. The longest
-	// one that holds the lock is a stop, whose default grace is half of it.
-	lockWait = time.Minute
-	// lockPoll is how often a taken lock is asked for again; flock(2) knows no
-	// bounded wait.
-	lockPoll = 10 * time.Millisecond
-)
+// lockWait bounds the wait for one other verb on the same machine. The longest
+// one that holds the lock is a stop, whose default grace is half of it. While the
+// lock goes from hand to hand one goes on waiting.
+const lockWait = time.Minute
 
 // errLocked says that a verb is at work on the machine.
 var errLocked = errors.New("is being worked on")
@@ -63,22 +59,50 @@ func (l *Launcher) lockPath(kind, name string) string {
 	return filepath.Join(l.Dirs.Run, ".locks", kind+"-"+name)
 }
 
+// waitLock waits in the kernel's queue: a hundred processes that ask again and
+// again would leave no time to the one they wait for.
 func waitLock(ctx context.Context, path, title string) (*lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
-	defer cancel()
-	tick := time.NewTicker(lockPoll)
-	defer tick.Stop()
 	for {
 		k, err := tryLock(path)
-		if err == nil || !errors.Is(err, errLocked) {
+		if !errors.Is(err, errLocked) {
 			return k, err
 		}
-		select {
-		case <-ctx.Done():
+		turn, cancel := context.WithTimeout(ctx, lockWait)
+		err = awaitTurn(turn, path)
+		cancel()
+		if err != nil {
 			holder, _ := os.ReadFile(path)
-			return nil, fmt.Errorf("lock %s: %w: %w", title, lockedBy(holder), ctx.Err())
-		case <-tick.C:
+			return nil, fmt.Errorf("lock %s: %w: %w", title, lockedBy(holder), err)
 		}
+	}
+}
+
+// awaitTurn returns when the lock at path has changed hands, or was given up. It
+// fails with ctx's error.
+//
+// A thread that waits in flock(2) can't be called back, as Go's signal handlers
+// restart it. If ctx ends first, the goroutine stays behind with the file until it
+// is given the lock, which it drops at once.
+func awaitTurn(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ctx.Err() // given up since
+	}
+	if err != nil {
+		return fmt.Errorf("open lock: %w", err)
+	}
+	turn := make(chan struct{})
+	go func() {
+		defer close(turn)
+		defer f.Close()
+		for errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH), unix.EINTR) {
+		}
+	}()
+	select {
+	case <-turn:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
