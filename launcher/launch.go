@@ -204,7 +204,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if !isPin(a.rec.Spec.Netns) {
 		return nil
 	}
-	if a.nsLock, err = a.l.lockNetns(ctx, a.rec.Spec.Netns); err != nil || a.fresh {
+	if a.nsLock, err = a.l.shareNetns(ctx, a.rec.Spec.Netns); err != nil || a.fresh {
 		return err
 	}
 	// Under the lock nobody makes the namespace ours to remove any more.

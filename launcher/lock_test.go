@@ -11,11 +11,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLockKeepsTheSecondOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "locks", "machine-web")
-	first, err := waitLock(t.Context(), path, "machine")
+	first, err := waitLock(t.Context(), path, "machine", unix.LOCK_EX)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +26,7 @@ func TestLockKeepsTheSecondOut(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	_, err = waitLock(ctx, path, `machine "web"`)
+	_, err = waitLock(ctx, path, `machine "web"`, unix.LOCK_EX)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `machine "web": is being worked on by pid `) {
 		t.Errorf("got %v, want a timeout that names the holder", err)
 	}
@@ -100,5 +102,36 @@ func TestLockFileThatWasRemoved(t *testing.T) {
 	defer next.release()
 	if isFile(late, path) {
 		t.Error("a removed file is taken for the next lock")
+	}
+}
+
+// TestSharedLockKeepsOutWhoWantsItAlone lets two share a lock. The file stays
+// until both have given it up: else a third would lock another one.
+func TestSharedLockKeepsOutWhoWantsItAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "netns-cell")
+	var shared []*lock
+	for range 2 {
+		k, err := takeLock(path, unix.LOCK_SH)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared = append(shared, k)
+	}
+	for _, k := range shared {
+		if alone, err := tryLock(path); !errors.Is(err, errLocked) {
+			t.Errorf("got %+v, %v, want it locked", alone, err)
+		}
+		k.release()
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the lock's file stays")
+	}
+	alone, err := tryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.release()
+	if k, err := takeLock(path, unix.LOCK_SH); !errors.Is(err, errLocked) {
+		t.Errorf("got %+v, %v, want it locked", k, err)
 	}
 }

@@ -22,6 +22,9 @@ func (a *attempt) openNamespace(ctx context.Context) error {
 		return err
 	}
 	ns, err := netns.Open(ref)
+	if errors.Is(err, fs.ErrNotExist) && isPin(ref) && want != 0 {
+		ns, err = a.openAlone(ctx, ref)
+	}
 	if errors.Is(err, fs.ErrNotExist) && isPin(ref) {
 		if want == 0 {
 			return fmt.Errorf("%w (vmlaunch netns create %s --vsock local)", err, ref)
@@ -44,6 +47,18 @@ func (a *attempt) openNamespace(ctx context.Context) error {
 	created := a.rec.Netns.Created && a.rec.Netns.ID == ns.ID()
 	a.rec.Netns = store.NetnsRef{Ref: ref, ID: ns.ID(), Mode: have, Created: created}
 	return nil
+}
+
+// openAlone opens the namespace ref again under its lock alone: whoever makes it
+// must be the only one, and somebody may have been quicker.
+func (a *attempt) openAlone(ctx context.Context, ref string) (*netns.NS, error) {
+	a.nsLock.release()
+	k, err := a.l.lockNetns(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	a.nsLock = k
+	return netns.Open(ref)
 }
 
 // wantMode returns the mode that the machine's namespace must have, 0 if any

@@ -277,3 +277,64 @@ func TestReckon(t *testing.T) {
 		}
 	}
 }
+
+// TestRepairRefusesTheStateOfANewerVmlaunch changes the schema's number in the
+// file. Nothing is made anew.
+func TestRepairRefusesTheStateOfANewerVmlaunch(t *testing.T) {
+	b := newBench(t, true)
+	before := b.village()
+	old, err := os.ReadFile(b.Store.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := strings.ReplaceAll(string(old), "schema\x00\x00\x00\x02", "schema\x00\x00\x00\x63")
+	if newer == string(old) {
+		t.Fatal("no schema in the file")
+	}
+	if err := os.WriteFile(b.Store.Path(), []byte(newer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var schema *store.SchemaError
+	if done, err := b.Repair(t.Context(), false); !errors.As(err, &schema) || len(done) > 0 {
+		t.Errorf("got %v, %v, want a SchemaError", done, err)
+	}
+	if now, err := os.ReadFile(b.Store.Path()); err != nil || string(now) != newer {
+		t.Errorf("the file was changed (%v)", err)
+	}
+	if err := os.WriteFile(b.Store.Path(), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.wantRecords(before)
+	b.leave()
+}
+
+// TestAuditIsDoneOnceABoot writes what no verb leaves into a file that was looked
+// at in this boot: only repair looks at all of it again. Without a file none is
+// made.
+func TestAuditIsDoneOnceABoot(t *testing.T) {
+	b := newBench(t, true)
+	if _, err := b.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(b.Store.Path()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a state file was made: %v", err)
+	}
+	nobodys := store.Lease{CID: 50, Space: store.Global, Machine: "nobody", Taken: time.Now()}
+	put := func() {
+		t.Helper()
+		if err := b.Store.Update(t.Context(), func(tx *store.Tx) error { return tx.PutLease(nobodys) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	if done, err := b.Reconcile(t.Context()); err != nil || len(done) != 1 {
+		t.Errorf("the first look in a boot: %v, %v, want one repair", done, err)
+	}
+	put()
+	if done, err := b.Reconcile(t.Context()); err != nil || len(done) != 0 {
+		t.Errorf("the second look: %v, %v, want none", done, err)
+	}
+	if done, err := b.Repair(t.Context(), false); err != nil || len(done) != 1 {
+		t.Errorf("repair: %v, %v, want one", done, err)
+	}
+}
