@@ -78,10 +78,17 @@ func diagnose(m store.Machine, f facts) (r remedy, why string) {
 // its error, together with what it did repair; so it does with a machine that
 // runs without a record ([*UnrecordedError]). Machines that a verb is at work on
 // are left alone. Without anything to repair it writes nothing, but once a boot.
+// Then it also holds the pages of the file against each other, and fails with
+// store.ErrCorrupt before anything is written into a damaged one.
 func (l *Launcher) Reconcile(ctx context.Context) ([]Repair, error) {
 	now, err := l.records(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if now.stale { // a power cut may have come between: bbolt can run for ever in what that left
+		if err := l.Store.Check(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var done []Repair
 	var errs []error
