@@ -24,7 +24,7 @@ func crowdHome(n int) string { return fmt.Sprintf("crowd%d", n%crowdHomes) }
 
 // Issue B: a hundred `up --detach` at once in ten namespaces. All succeed, and no
 // two machines have one CID in one space.
-func TestCrowdAtOnce(t *testing.T) {
+func TestMassUp(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
 	h := newHost(t)
 	for n := range crowdHomes {

@@ -35,7 +35,7 @@ func (c *tally) add(verb string) {
 // Issue B: vmlaunch is killed (kill -9) at every step of every verb that writes, and
 // at moments by chance. After each kill comes one command, `ls`; then the kernel
 // is asked whether what runs and what is held is what `ls` says, and nothing more.
-func TestKillEverywhere(t *testing.T) {
+func TestMassKill(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
