@@ -23,6 +23,9 @@ type seen struct {
 	busy    map[string]bool     // "machine NAME" and "netns NAME" that a verb is at work on
 }
 
+// damaged reports whether the state file has to be made anew.
+func (s seen) damaged() bool { return len(s.said.Damage) > 0 }
+
 // A qemu is one that runs, and where.
 type qemu struct {
 	id    proc.ID

@@ -45,52 +45,51 @@ func (l *Launcher) Repair(ctx context.Context, dry bool) ([]Repair, error) {
 // rewrite makes the changes, and the audit of all that stands then, in one
 // transaction: in the file there is, or in a new one in place of a damaged one.
 func (l *Launcher) rewrite(ctx context.Context, s seen, changes []change, dry bool) (done []Repair, err error) {
-	damaged := len(s.said.Damage) > 0
 	if _, err := os.Stat(l.Store.Path()); errors.Is(err, fs.ErrNotExist) && (dry || len(changes) == 0) {
 		for _, c := range changes { // and no file is made
 			done = append(done, c.Repair)
 		}
 		return done, nil
 	}
-	write := func(tx *store.Tx) error {
-		done = nil
-		if damaged {
-			kept, err := l.restore(tx, s)
-			if err != nil {
-				return err
-			}
-			done = kept
-		}
-		for _, c := range changes {
-			if !c.proven() {
-				continue
-			}
-			if err := l.apply(tx, c); err != nil {
-				return fmt.Errorf("%s: %w", c.Repair, err)
-			}
-			done = append(done, c.Repair)
-		}
-		stale, err := l.auditIn(tx, s.boot)
-		if err == nil {
-			err = tx.SetBoot(s.boot)
-		}
-		if err == nil && dry {
+	write := func(tx *store.Tx) (err error) {
+		if done, err = l.rewriteIn(tx, s, changes); err == nil && dry {
 			err = errDry
 		}
-		done = append(done, stale...)
 		return err
 	}
-	if !damaged {
-		err = l.Store.Update(ctx, write)
-	} else {
+	if s.damaged() {
 		var kept string
 		kept, err = l.Store.Rebuild(ctx, write)
 		done = append([]Repair{{What: "make the state file anew", Why: keptAs(s.said.Damage[0], kept)}}, done...)
+	} else {
+		err = l.Store.Update(ctx, write)
 	}
 	if errors.Is(err, errDry) {
 		err = nil
 	}
 	return done, err
+}
+
+func (l *Launcher) rewriteIn(tx *store.Tx, s seen, changes []change) (done []Repair, err error) {
+	if s.damaged() {
+		if done, err = l.restore(tx, s); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range changes {
+		if !c.proven() {
+			continue
+		}
+		if err := l.apply(tx, c); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Repair, err)
+		}
+		done = append(done, c.Repair)
+	}
+	stale, err := l.auditIn(tx, s.boot)
+	if err != nil {
+		return nil, err
+	}
+	return append(done, stale...), tx.SetBoot(s.boot)
 }
 
 func keptAs(damage error, kept string) string {
