@@ -2,12 +2,13 @@
 
 GO     := .ci/go
 BIN    := bin/vmlaunch
+PREFIX := /usr/local
 AGENT  := image/embedded/vmlaunch-guest
 PROBE  := image/embedded/probe.rom
 LDFLAGS = -s -w -X main.version=$(shell .ci/version)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-more unit build needs lint fuzz docs check clean FORCE
+.PHONY: help up test test-more unit install build needs lint fuzz docs check clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ unit: build ## go vet and the tests that this host can run, the model of the led
 test-more: build ## what `make test` leaves out for its length: agent and launcher with Linux guests, the nest's own life
 	.ci/nest-tests linux cmd/vmlaunch-guest launcher
 	VMLAUNCH_TEST_NEEDS=nest,qemu $(GO) test -v -count=1 ./nest
+
+install: build ## bin/vmlaunch into $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/local)
+	install -D -m 0755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/vmlaunch'
 
 build: $(BIN) ## bin/vmlaunch with its built-in guests
 
