@@ -28,7 +28,7 @@ const (
 // them meet.
 func TestModel(t *testing.T) {
 	steps, want := 0, modelSteps
-	if testing.Short() { // as in a nest, where everything takes twenty times as long
+	if testing.Short() { // as make unit asks for
 		want /= 40
 	}
 	seed := uint64(time.Now().UnixMilli())
