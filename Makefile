@@ -18,9 +18,9 @@ up: needs build ## install what is missing, build, start a machine and run a com
 test: ## every test, on nested Linux 7.3, 7.2 and 6.12 hosts too (some 25 minutes)
 	@.ci/test
 
-unit: build ## go vet and every test that this host can run (under a minute)
+unit: build ## go vet and the tests that this host can run, the model of the ledger in its short form (under a minute)
 	$(GO) vet ./...
-	VMLAUNCH_BINARY=$(CURDIR)/bin/vmlaunch $(GO) test ./...
+	VMLAUNCH_BINARY=$(CURDIR)/bin/vmlaunch $(GO) test -short ./...
 
 test-more: build ## what `make test` leaves out for its length: agent and launcher with Linux guests, the nest's own life
 	.ci/nest-tests linux cmd/vmlaunch-guest launcher

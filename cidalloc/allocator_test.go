@@ -357,6 +357,30 @@ func TestOneMachineHasOneCIDInASpace(t *testing.T) {
 	}
 }
 
+// TestLateReleaseGivesNothingBack releases a lease whose number was leased anew
+// meanwhile, by its machine and by another one.
+func TestLateReleaseGivesNothingBack(t *testing.T) {
+	for _, next := range []string{"web", "db"} {
+		w := newWorld(t)
+		late := w.acquire(Request{Machine: "web", Want: 42})
+		if err := late.Close(); err != nil { // its QEMU ended
+			t.Fatal(err)
+		}
+		if next != "web" {
+			if err := w.Release(t.Context(), store.Global, 42, "web"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.acquire(Request{Machine: next, Want: 42})
+		if err := late.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if d := cmp.Diff([]store.Lease{leased(42, next)}, w.leases(store.Global), untimed); d != "" || len(w.host.held) != 1 {
+			t.Errorf("then leased by %s: kernel holds %v, ledger (want - got +):\n%s", next, w.host.held, d)
+		}
+	}
+}
+
 func TestReleaseIsOnlyForTheOwner(t *testing.T) {
 	w := newWorld(t)
 	w.put(leased(42, "db"))

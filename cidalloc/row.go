@@ -14,6 +14,7 @@ import (
 // A RowState is what the ledger says of a CID.
 type RowState string
 
+// The states of a row.
 const (
 	Leased  RowState = "leased"  // a machine's
 	Cooling RowState = "cooling" // free, but not yet given out unasked

@@ -14,8 +14,9 @@ import (
 // Map returns what there is on this host: the ledger with all that is cooling,
 // this host's own CID, and the processes that have a vhost-vsock device open and
 // are none of ours; each with the kernel's answer whether somebody has the CID
-// now. Without root only this user's processes are seen. It claims nothing. It
-// fails as [Allocator.Rows] does, and if the kernel can't be asked.
+// now. Without root only this user's processes are seen. It claims nothing but
+// where [vsock.Claimed] must. It fails as [Allocator.Rows] does, and if the kernel
+// can't be asked.
 //
 // Where this host has no device, or a space has no namespace that can be found,
 // the kernel is not asked.

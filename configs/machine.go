@@ -105,6 +105,9 @@ func (m Machine) Validate() error {
 	if m.Image == "" || strings.ContainsRune(m.Image, 0) {
 		errs.add("image", m.Image, "want linux, probe or a path")
 	}
+	if strings.ContainsRune(m.Kernel, 0) {
+		errs.add("kernel", m.Kernel, "holds a NUL byte")
+	}
 	if m.Image == ImageProbe {
 		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
 		errs.unwanted("append", m.Append, "the probe guest has no kernel")
@@ -127,7 +130,7 @@ func (m Machine) Validate() error {
 	}
 	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
 	errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
-	if m.QEMU == "" {
+	if m.QEMU == "" || strings.ContainsRune(m.QEMU, 0) {
 		errs.add("qemu", m.QEMU, "want the name or path of a QEMU binary")
 	}
 	if m.ReadyTimeout <= 0 {

@@ -228,3 +228,48 @@ func TestChecksDoNotDisturbAStart(t *testing.T) {
 		t.Errorf("asked %d times only", n)
 	}
 }
+
+// Issue B, 2 on any kernel: a stranger is foretold, named, remembered for a while,
+// and forgotten when told to.
+func TestStrangerIsForetold(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.QEMU)
+	h := newHost(t)
+	pid, stop := foreignIn(t, "", 43)
+	h.says(5, []string{"cid 43", "held by foreign pid " + pid}, "check", "43")
+	h.says(0, []string{"held by foreign pid " + pid}, "who", "43")
+	h.wantFailure(5, []string{"cid 43", "held by foreign pid " + pid}, "up", "apple", "--image", "probe", "--cid", "43")
+	h.says(0, []string{"foreign", pid}, "ls")
+	stop()
+	h.says(0, []string{"free", "pid " + pid, "had it"}, "check", "43")
+	h.says(3, []string{"free", "had it"}, "who", "43")
+	h.says(0, []string{"was foreign"}, "release", "43")
+	if out := h.must("cid", "check", "43"); out != "cid 43: free" {
+		t.Errorf("after its release: %s", out)
+	}
+}
+
+// Issue B, 3: what is chosen lies in the space's range, what is asked for need not.
+func TestRangeOfASpace(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.VhostVsock)
+	h := newHost(t)
+	settings := filepath.Join(h.root, "config.yaml")
+	if err := os.WriteFile(settings, []byte("cid:\n  range:\n    global: 100-101\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.must("up", "apple", "--image", "probe")
+	other := h.must("cid", "reserve")
+	if m := h.inspect("apple"); m.CID+uint32(number(t, other)) != 100+101 || m.CID < 100 || m.CID > 101 {
+		t.Errorf("machine apple has cid %d, %s is reserved, want 100 and 101", m.CID, other)
+	}
+	h.wantFailure(5, []string{"no cid left", "100 to 101", "cid.range.global in " + settings}, "up", "berry", "--image", "probe")
+	h.must("up", "berry", "--image", "probe", "--cid", "7")
+}
+
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

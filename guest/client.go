@@ -12,8 +12,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// user is who we are in the guest.
-const user = "root"
+// User is who we are in the guest.
+const User = "root"
 
 // A Client is an SSH connection into one guest. It is safe for concurrent use:
 // many programs may run over one connection.
@@ -72,7 +72,7 @@ func clientConfig(key ssh.Signer, hostKey ssh.PublicKey) *ssh.ClientConfig {
 		Config: ssh.Config{
 			KeyExchanges: []string{ssh.KeyExchangeCurve25519, ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeECDHP256},
 		},
-		User:              user,
+		User:              User,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(key)},
 		HostKeyCallback:   pinned(hostKey),
 		HostKeyAlgorithms: []string{hostKey.Type()},

@@ -6,11 +6,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -289,6 +291,64 @@ func TestNoExit(t *testing.T) {
 	}
 }
 
+// A careful writer notices a Write during another one.
+type careful struct {
+	busy, overlaps atomic.Int32
+	bytes          atomic.Int64
+}
+
+func (c *careful) Write(p []byte) (int, error) {
+	if c.busy.Add(1) > 1 {
+		c.overlaps.Add(1)
+	}
+	for range 100 {
+		runtime.Gosched() // to whoever else would write
+	}
+	c.busy.Add(-1)
+	c.bytes.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// TestOneWriterForBothStreams is about a writer that stands nothing but one Write
+// at a time, as a bytes.Buffer does.
+func TestOneWriterForBothStreams(t *testing.T) {
+	checkLeaks(t)
+	keys, host := ours(t)
+	near, far := pair(t)
+	const chunks, size = 100, 1000
+	go serve(far, host, func(event string, ch ssh.Channel) {
+		if event != "exec" {
+			return
+		}
+		go func() {
+			var both sync.WaitGroup
+			for _, to := range []io.Writer{ch, ch.Stderr()} {
+				both.Go(func() {
+					for range chunks {
+						_, _ = to.Write(make([]byte, size))
+					}
+				})
+			}
+			both.Wait()
+			_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
+			_ = ch.Close()
+		}()
+	})
+	c, err := NewClient(t.Context(), near, keys.Client, host.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var w careful
+	exit, err := c.Run(t.Context(), Command{Args: []string{"x"}, Stdout: &w, Stderr: &w})
+	if err != nil || exit != 0 || w.bytes.Load() != 2*chunks*size {
+		t.Errorf("exit %d, %v, %d bytes; want 0 and %d bytes", exit, err, w.bytes.Load(), 2*chunks*size)
+	}
+	if n := w.overlaps.Load(); n != 0 {
+		t.Errorf("%d writes began during another one", n)
+	}
+}
+
 // TestCancelledBefore asks that nothing is started for a context that is over.
 func TestCancelledBefore(t *testing.T) {
 	checkLeaks(t)
@@ -322,7 +382,7 @@ func TestExitState(t *testing.T) {
 		{"exit-status", []byte{1}, 0, ErrGone},
 		{"exit-signal", exitSignal("KILL"), 137, nil},
 		{"exit-signal", exitSignal("34@vmlaunch"), 162, nil},
-		{"exit-signal", exitSignal("FOO@example.com"), unknownSignal, nil},
+		{"exit-signal", exitSignal("FOO@example.com"), maxExit, nil},
 		{"keepalive@openssh.com", nil, 0, ErrGone},
 	} {
 		var e exitState

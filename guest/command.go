@@ -23,8 +23,9 @@ type Command struct {
 	// an *os.File can be left without waiting for its next Read: after Run
 	// another Reader may have one Read outstanding.
 	Stdin io.Reader
-	// Stdout and Stderr get the output; nil discards it. A program on a terminal
-	// has only Stdout.
+	// Stdout and Stderr get the output; nil discards it. They may be the same
+	// writer, of a type that can be compared: one Write at a time then. A program on
+	// a terminal has only Stdout.
 	Stdout, Stderr io.Writer
 
 	// TTY gives the program a terminal.

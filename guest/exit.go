@@ -8,8 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unknownSignal is the exit code for a signal that has no number here.
-const unknownSignal = 255
+// maxExit is the highest exit code that a process of this host can have. A
+// guest may tell a higher one: passed on as it is, 256 would become success. It
+// also stands for a signal that has no number here.
+const maxExit = 255
 
 // exitState is what a channel has told about its program's end.
 type exitState struct {
@@ -33,7 +35,7 @@ func (e *exitState) take(kind string, payload []byte) {
 	case "exit-status":
 		var m struct{ Status uint32 }
 		if ssh.Unmarshal(payload, &m) == nil {
-			e.told, e.status = true, int(m.Status)
+			e.told, e.status = true, int(min(m.Status, maxExit))
 		}
 	case "exit-signal":
 		var m struct {
@@ -66,5 +68,5 @@ func signalCode(name string) int {
 	if n, err := strconv.ParseUint(number, 10, 6); ok && err == nil {
 		return 128 + int(n)
 	}
-	return unknownSignal
+	return maxExit
 }

@@ -149,11 +149,28 @@ func (r *run) carry(listened <-chan struct{}) {
 	defer restore()
 	stopInput := r.carryInput()
 	defer stopInput()
+	stdout, stderr := r.cmd.Stdout, r.cmd.Stderr
+	if stdout != nil && stdout == stderr {
+		stdout = &turns{w: stdout}
+		stderr = stdout
+	}
 	var out sync.WaitGroup
-	out.Go(func() { r.carryOutput("stdout", r.cmd.Stdout, r.ch) })
-	out.Go(func() { r.carryOutput("stderr", r.cmd.Stderr, r.ch.Stderr()) })
+	out.Go(func() { r.carryOutput("stdout", stdout, r.ch) })
+	out.Go(func() { r.carryOutput("stderr", stderr, r.ch.Stderr()) })
 	out.Wait()
 	<-listened
+}
+
+// turns lets two streams that go to one writer take turns.
+type turns struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (t *turns) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.w.Write(p)
 }
 
 // carryOutput copies one stream. If it can't be written the program loses its

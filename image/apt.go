@@ -110,7 +110,8 @@ func (a *apt) config(system string) string {
 	} {
 		fmt.Fprintf(&b, "%s %q;\n", s[0], s[1])
 	}
-	network := regexp.MustCompile(`^Acquire::(http|https|socks5h|ForceIPv[46])\b.*";$`)
+	// One setting a line: a second one behind it could be a hook.
+	network := regexp.MustCompile(`^Acquire::(http|https|socks5h|ForceIPv[46])\b[^"{};\s]* "[^"]*";$`)
 	for line := range strings.Lines(system) {
 		if line = strings.TrimSpace(line); network.MatchString(line) {
 			b.WriteString(line + "\n")

@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // The file types of a cpio entry's mode, as in stat(2).
@@ -35,6 +37,9 @@ type Archive struct {
 	seen map[string]bool
 	err  error
 }
+
+// trailer is the name of the entry that ends an archive.
+const trailer = "TRAILER!!!"
 
 // NewArchive starts an archive on w, which stays the caller's to close.
 func NewArchive(w io.Writer) *Archive {
@@ -95,7 +100,7 @@ func (a *Archive) Has(name string) bool { return a.seen[clean(name)] }
 
 // Close ends the archive and returns the first failure of any call.
 func (a *Archive) Close() error {
-	a.header("TRAILER!!!", 0, 0, [2]uint32{})
+	a.header(trailer, 0, 0, [2]uint32{})
 	if a.err != nil {
 		return fmt.Errorf("write archive: %w", a.err)
 	}
@@ -113,6 +118,9 @@ func (a *Archive) entry(name string, mode uint32, content []byte) {
 			a.err = fmt.Errorf("%s: is in the archive twice", name)
 		}
 		return
+	}
+	if bad := name == trailer || len(name) >= unix.PathMax || strings.ContainsRune(name, 0); bad && a.err == nil {
+		a.err = fmt.Errorf("%.80q: %w as a name (the kernel would pass it over, or take it for another)", name, fs.ErrInvalid)
 	}
 	if len(content) > math.MaxUint32 && a.err == nil {
 		a.err = fmt.Errorf("%s: %d bytes, want under 4 GiB", name, len(content))

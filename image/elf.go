@@ -2,13 +2,14 @@ package image
 
 import (
 	"debug/elf"
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // linkerDirs is where the dynamic linker looks without being told, on the
@@ -116,9 +117,9 @@ func (s *elfSearch) find(name string, class elf.Class, runpath []string) (string
 func interpreter(f *elf.File) string {
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			b := make([]byte, p.Filesz)
-			if _, err := p.ReadAt(b, 0); err == nil {
-				return strings.TrimRight(string(b), "\x00")
+			// Read as far as there is a file: the size is only said.
+			if b, err := io.ReadAll(io.LimitReader(p.Open(), unix.PathMax)); err == nil {
+				return unix.ByteSliceToString(b)
 			}
 		}
 	}
@@ -143,27 +144,30 @@ func dynamicPaths(f *elf.File, tag elf.DynTag, path string) []string {
 	return dirs
 }
 
-// confDirs returns the folders named in an ld.so.conf and those it includes.
-// What can't be read adds nothing: the linker does the same.
+// confDirs returns the folders named in an ld.so.conf and those it includes,
+// each file read once. What can't be read adds nothing: the linker does the same.
 func confDirs(path string) []string {
 	var dirs []string
-	err := readLines(path, func(line string) {
-		line, _, _ = strings.Cut(line, "#")
-		line = strings.TrimSpace(line)
-		if pattern, ok := strings.CutPrefix(line, "include "); ok {
-			more, err := filepath.Glob(strings.TrimSpace(pattern))
-			if err != nil {
-				return
-			}
-			for _, m := range more {
-				dirs = append(dirs, confDirs(m)...)
-			}
-		} else if line != "" {
-			dirs = append(dirs, line)
+	seen := map[string]bool{}
+	var read func(string)
+	read = func(path string) {
+		if seen[path] {
+			return
 		}
-	})
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil
+		seen[path] = true
+		_ = readLines(path, func(line string) {
+			line, _, _ = strings.Cut(line, "#")
+			line = strings.TrimSpace(line)
+			if pattern, ok := strings.CutPrefix(line, "include "); ok {
+				more, _ := filepath.Glob(strings.TrimSpace(pattern)) // none for a bad pattern
+				for _, m := range more {
+					read(m)
+				}
+			} else if line != "" {
+				dirs = append(dirs, line)
+			}
+		})
 	}
+	read(path)
 	return dirs
 }

@@ -61,15 +61,15 @@ func builtIn(name, need string) ([]byte, error) {
 
 // Probe returns the path of the probe guest's firmware, written to the cache
 // by digest. It fails with a [*MissingError] in a program that was not built
-// by make.
-func (c *Cache) Probe() (string, error) {
+// by make, and with ctx's error.
+func (c *Cache) Probe(ctx context.Context) (string, error) {
 	rom, err := ProbeROM()
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(rom)
 	key := hex.EncodeToString(sum[:])[:digestLen] + ".rom"
-	path, err := c.entry(context.Background(), "probe", key, func(tmp string) error {
+	path, err := c.entry(ctx, "probe", key, func(tmp string) error {
 		return os.WriteFile(tmp, rom, 0o644)
 	})
 	if err != nil {

@@ -33,7 +33,7 @@ type elfSection struct {
 }
 
 // bytes lays the file out: header, program headers, section headers, data.
-func (f elfFixture) bytes(t *testing.T) []byte {
+func (f elfFixture) bytes(t testing.TB) []byte {
 	t.Helper()
 	if f.modinfo != nil {
 		f.sections = append(f.sections, elfSection{name: ".modinfo", typ: elf.SHT_PROGBITS, data: f.modinfo})
@@ -128,7 +128,7 @@ func note(name string, typ uint32, desc []byte) []byte {
 }
 
 // pvhKernel is an ELF file that says where it is entered.
-func pvhKernel(t *testing.T) []byte {
+func pvhKernel(t testing.TB) []byte {
 	return elfFixture{note: append(note("GNU", 3, []byte("id")), note("Xen", pvhNote, make([]byte, 8))...)}.bytes(t)
 }
 
@@ -152,7 +152,7 @@ func bzImage(version string, packed []byte, size int) []byte {
 }
 
 // pack compresses by the name of a compression.
-func pack(t *testing.T, how string, b []byte) []byte {
+func pack(t testing.TB, how string, b []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var w io.WriteCloser
@@ -182,7 +182,7 @@ func pack(t *testing.T, how string, b []byte) []byte {
 }
 
 // tree writes files below a new folder and returns it.
-func tree(t *testing.T, files map[string]string) string {
+func tree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
@@ -198,6 +198,6 @@ func tree(t *testing.T, files map[string]string) string {
 }
 
 // module returns a kernel module that says this of itself.
-func module(t *testing.T, lines ...string) string {
+func module(t testing.TB, lines ...string) string {
 	return string(elfFixture{modinfo: []byte(strings.Join(lines, "\x00") + "\x00")}.bytes(t))
 }

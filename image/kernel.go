@@ -173,6 +173,9 @@ func (c *Cache) readKernelEntry(name string) (kernelEntry, error) {
 	if err := json.Unmarshal(b, &e); err != nil {
 		return kernelEntry{}, fmt.Errorf("%s/%s: %w (remove the folder to fetch it again)", dir, kernelFile, err)
 	}
+	if !filepath.IsLocal(e.Path) || e.Modules != "" && !filepath.IsLocal(e.Modules) {
+		return kernelEntry{}, fmt.Errorf("%s/%s: kernel %q with modules %q: want them in the folder (remove the folder to fetch it again)", dir, kernelFile, e.Path, e.Modules)
+	}
 	e.Path = filepath.Join(dir, e.Path)
 	if e.Modules != "" {
 		e.Modules = filepath.Join(dir, e.Modules)

@@ -110,7 +110,7 @@ func (c *Cache) build(ctx context.Context, ref string) (path string, err error) 
 	word, version, _ := strings.Cut(ref, ":")
 	switch {
 	case ref == refProbe:
-		return c.Probe()
+		return c.Probe(ctx)
 	case ref == refLinux:
 		if k, err = c.Kernel(ctx, ""); err != nil {
 			return "", err

@@ -84,10 +84,12 @@ func parseModinfo(b []byte) modinfo {
 			m.name = moduleName(value)
 		case "depends":
 			for name := range strings.SplitSeq(value, ",") {
-				m.depends = append(m.depends, moduleName(name))
+				m.depends = addName(m.depends, name)
 			}
 		case "alias":
-			m.aliases = append(m.aliases, value)
+			if !strings.ContainsAny(value, " \t\n") { // it would be two words of modules.alias
+				m.aliases = append(m.aliases, value)
+			}
 		case "softdep":
 			m.addSoft(value)
 		}
@@ -106,10 +108,18 @@ func (m *modinfo) addSoft(value string) {
 			to = &m.post
 		default:
 			if to != nil {
-				*to = append(*to, moduleName(word))
+				*to = addName(*to, word)
 			}
 		}
 	}
+}
+
+// addName adds a module to names, unless s names none, as between two commas.
+func addName(names []string, s string) []string {
+	if name := moduleName(s); name != "" {
+		names = append(names, name)
+	}
+	return names
 }
 
 // moduleName returns the name under which the kernel knows a module: of the

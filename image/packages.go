@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -29,9 +28,13 @@ func shapes() []shape {
 func flavours() []string { return []string{"-cloud-amd64", "-generic"} }
 
 // packagePattern matches every package that a shape may need for a version
-// with this prefix.
+// with this prefix; "" is any version.
 func packagePattern(prefix string) string {
-	return `linux-(binary|modules|base|image|image-unsigned)-` + regexp.QuoteMeta(prefix) + `[^a-z].*`
+	prefix = regexp.QuoteMeta(prefix)
+	if prefix == "" {
+		prefix = "[0-9]" // not linux-image-cloud-amd64, which has no version
+	}
+	return `linux-(binary|modules|base|image|image-unsigned)-` + prefix + `.*`
 }
 
 // chooseKernel returns the newest version with this prefix of which all
@@ -100,11 +103,9 @@ func versionMatches(version, prefix string) bool {
 func compareVersions(a, b string) int {
 	for a != "" && b != "" {
 		na, nb := chunk(a), chunk(b)
-		x, errX := strconv.Atoi(a[:na])
-		y, errY := strconv.Atoi(b[:nb])
 		order := strings.Compare(a[:na], b[:nb])
-		if errX == nil && errY == nil {
-			order = cmp.Compare(x, y)
+		if isDigit(a[0]) && isDigit(b[0]) {
+			order = compareNumbers(a[:na], b[:nb])
 		}
 		if order != 0 {
 			return order
@@ -112,6 +113,12 @@ func compareVersions(a, b string) int {
 		a, b = a[na:], b[nb:]
 	}
 	return cmp.Compare(len(a), len(b))
+}
+
+// compareNumbers orders runs of digits of any length by their number.
+func compareNumbers(a, b string) int {
+	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
 }
 
 // chunk returns the length of the run of digits or of other bytes at the start.

@@ -45,6 +45,7 @@ func (t tool) run(ctx context.Context) ([]byte, error) {
 	// A group of its own, so that all of it can be killed, and so that Ctrl-C
 	// on the terminal comes to us alone and ends it by way of ctx.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	//nolint:forbidigo // a child that is not reaped yet: the group is its
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = toolGrace
 	var out, errs bytes.Buffer

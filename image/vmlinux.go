@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -19,7 +20,7 @@ import (
 // A bzHeader is what a bzImage says about itself, see
 // Documentation/arch/x86/boot.rst of Linux.
 type bzHeader struct {
-	version string // uname -r
+	version string // uname -r; "" if the image has none that could be
 	offset  int64  // of the compressed kernel, in the file
 	length  int64
 }
@@ -70,10 +71,16 @@ func parseBzImage(head []byte) (bzHeader, error) {
 	}
 	if at := int(le.Uint16(head[bzKernelVersion:])) + bzSector; at > bzSector && at < len(head) {
 		text, _, _ := bytes.Cut(head[at:], []byte{0})
-		h.version, _, _ = strings.Cut(string(text), " ")
+		if version, _, _ := strings.Cut(string(text), " "); versionForm.MatchString(version) {
+			h.version = version
+		}
 	}
 	return h, nil
 }
+
+// versionForm is what can be a kernel's version: printable, and the name of a
+// folder below /lib/modules.
+var versionForm = regexp.MustCompile(`^[!--0-~][!-.0-~]*$`)
 
 // decoder returns a reader of the payload's content, by its magic number.
 func decoder(payload []byte) (io.Reader, error) {
@@ -104,8 +111,12 @@ func unpack(path string, h bzHeader, out string) (err error) {
 		return err
 	}
 	defer f.Close()
-	payload := make([]byte, h.length)
-	if _, err := f.ReadAt(payload, h.offset); err != nil {
+	// Read as far as there is a file: the length is only said.
+	payload, err := io.ReadAll(io.NewSectionReader(f, h.offset, h.length))
+	if err == nil && int64(len(payload)) < h.length {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return fmt.Errorf("read payload of %s: %w", path, err)
 	}
 	r, err := decoder(payload)

@@ -34,15 +34,6 @@ func TestParseBzImage(t *testing.T) {
 	}
 }
 
-func FuzzParseBzImage(f *testing.F) {
-	f.Add(bzImage("1", []byte("payload"), 7))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if h, err := parseBzImage(b); err == nil && (h.offset <= 0 || h.length < 0) {
-			t.Errorf("got %+v from % x", h, b)
-		}
-	})
-}
-
 func TestKernelOfAFile(t *testing.T) {
 	kernel := pvhKernel(t)
 	noPVH := elfFixture{}.bytes(t)

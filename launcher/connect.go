@@ -30,7 +30,7 @@ func (l *Launcher) Client(ctx context.Context, name string) (*guest.Client, erro
 
 func (l *Launcher) dialClient(ctx context.Context, m store.Machine) (*guest.Client, error) {
 	if m.Spec.Image == configs.ImageProbe {
-		return nil, &MissingError{What: "SSH server in a probe guest", Need: "run programs in it"}
+		return nil, noSSH()
 	}
 	keys, err := l.folder(m.Name).readKeys()
 	if err != nil {

@@ -34,7 +34,7 @@ var (
 // crashed, had no time to write any.
 func readEnding(log []byte) ending {
 	if m := last(signalLine.FindAllSubmatch(log, -1)); m != nil {
-		return ending{asked: true, cause: "QEMU was ended by " + string(m[1])}
+		return ending{asked: true, cause: "QEMU was ended by " + line(m[1])}
 	}
 	m := last(shutdownLine.FindAllSubmatch(log, -1))
 	if m == nil && stateLine.Match(log) {

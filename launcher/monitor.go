@@ -22,8 +22,8 @@ const (
 	exitWait = 5 * time.Second
 )
 
-// oldestQEMU is the first version with the JSON form of -device.
-var oldestQEMU = [2]int{6, 2}
+// oldestMajor.oldestMinor is the first QEMU with the JSON form of -device.
+const oldestMajor, oldestMinor = 6, 2
 
 // cont is the first conversation with a new QEMU: is it one that we know, does
 // it stand before its first instruction, then let it run.
@@ -49,9 +49,9 @@ func (a *attempt) converse(ctx context.Context) error {
 		return fmt.Errorf("talk to QEMU of machine %q: %w", a.rec.Name, err)
 	}
 	defer c.Close()
-	if v := c.Greeting().Version.QEMU; v.Major < oldestQEMU[0] || v.Major == oldestQEMU[0] && v.Minor < oldestQEMU[1] {
+	if v := c.Greeting().Version.QEMU; v.Major < oldestMajor || v.Major == oldestMajor && v.Minor < oldestMinor {
 		return &MissingError{
-			What: fmt.Sprintf("QEMU %d.%d or later (%s is %d.%d)", oldestQEMU[0], oldestQEMU[1], a.host.qemu, v.Major, v.Minor),
+			What: fmt.Sprintf("QEMU %d.%d or later (%s is %d.%d)", oldestMajor, oldestMinor, a.host.qemu, v.Major, v.Minor),
 			Need: "run machines", Hint: "name another one: --qemu PATH",
 		}
 	}

@@ -71,7 +71,7 @@ func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks 
 
 func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {
 	if spec.Image == configs.ImageProbe {
-		rom, err := l.Cache.Probe()
+		rom, err := l.Cache.Probe(ctx)
 		h.probe = rom
 		return err
 	}

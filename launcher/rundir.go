@@ -33,6 +33,9 @@ func (f folder) qemuLog() string    { return filepath.Join(f.state, "qemu.log") 
 func (f folder) clientKey() string { return filepath.Join(f.state, "id_ed25519") }
 func (f folder) hostKey() string   { return filepath.Join(f.state, "host_ed25519") }
 
+// knownHosts is for other SSH clients than ours.
+func (f folder) knownHosts() string { return filepath.Join(f.state, "known_hosts") }
+
 // Logs are the paths of a machine's logs. A file that was never written does
 // not exist.
 type Logs struct {

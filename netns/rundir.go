@@ -58,6 +58,7 @@ func locked(fn func() error) error {
 		return err
 	}
 	defer dir.Close() // which also unlocks
+	//nolint:forbidigo // a poll with a bound: flock(2) has none
 	for end := time.Now().Add(lockWait); ; time.Sleep(lockStep) {
 		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {

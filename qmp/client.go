@@ -243,7 +243,7 @@ func writeUntil(ctx context.Context, conn net.Conn, b []byte) (int, error) {
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(interrupted)
-		conn.SetWriteDeadline(time.Unix(1, 0)) // any time in the past
+		_ = conn.SetWriteDeadline(time.Unix(1, 0)) // any time in the past
 	})
 	n, err := conn.Write(b)
 	if !stop() {

@@ -43,16 +43,10 @@ func (s *Store) BackupTo(ctx context.Context, path string, force bool) (int, err
 		}
 		f.Close()
 	}
-	draft := path + ".new"
-	defer os.Remove(draft) // gone already if all went well
-	err = writeFile(draft, b)
-	if err == nil {
-		err = moveTo(draft, path)
-	}
-	if err != nil && !force {
-		os.Remove(path)
-	}
-	if err != nil {
+	if err := replaceFile(path, b); err != nil {
+		if !force {
+			os.Remove(path)
+		}
 		return 0, fmt.Errorf("back up to %s: %w", path, cause(err))
 	}
 	return len(b), nil
@@ -124,16 +118,3 @@ func (e *RunningError) Error() string {
 
 // Is makes every RunningError an [fs.ErrExist].
 func (e *RunningError) Is(target error) bool { return target == fs.ErrExist }
-
-// writeFile writes b to a file at path, in place of what is there, for good.
-func writeFile(path string, b []byte) error {
-	if err := os.RemoveAll(path); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
-}

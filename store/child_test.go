@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 // play does one job, and prints a line when there is something to know.
 func play(job string, s *Store) error {
 	ctx := context.Background()
+	if job, ok := strings.CutPrefix(job, "room-"); ok {
+		return playRoom(ctx, job, s)
+	}
 	switch job {
 	case "hold": // until standard input ends
 		return s.Update(ctx, func(tx *Tx) error {
@@ -64,6 +67,19 @@ func play(job string, s *Store) error {
 		return contend(func() error { return s.Update(ctx, count) })
 	case "contend-bolt": // without the lock file, as bbolt alone would
 		return contend(func() error { return boltUpdate(s.Path(), count) })
+	case "old": // a program that lacks the last migration, about to update
+		l, err := s.lockForWriting(ctx)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		f, err := openFile(s.Path(), readWrite)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		steps := migrations()
+		return f.migrate(steps[:len(steps)-1])
 	case "readonly":
 		return playReadOnly(ctx, s, func(what string, v any) {
 			if v == nil {

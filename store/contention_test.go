@@ -111,25 +111,31 @@ func TestLockIsGivenInTheOrderItWasAskedFor(t *testing.T) {
 }
 
 // queued returns how many the kernel knows to wait for a lock on the file at
-// path.
+// path. /proc/locks comes in pieces, and a lock that is added between two of them
+// makes a line come twice: it counts what two looks agree on.
 func queued(t *testing.T, path string) int {
 	t.Helper()
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		t.Fatal(err)
 	}
 	inode := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
-	n := 0
-	for line := range strings.Lines(string(locks)) {
-		if f := strings.Fields(line); slices.Contains(f, "->") && slices.Contains(f, inode) {
-			n++
+	for before := -1; ; {
+		locks, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			t.Fatal(err)
 		}
+		n := 0
+		for line := range strings.Lines(string(locks)) {
+			if f := strings.Fields(line); slices.Contains(f, "->") && slices.Contains(f, inode) {
+				n++
+			}
+		}
+		if n == before {
+			return n
+		}
+		before = n
 	}
-	return n
 }
 
 // TestDeadWaiterLetsNobodyIn kills one in the middle of the row. The one behind
@@ -203,6 +209,27 @@ func TestWaitGoesOnWhileTheQueueMoves(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprintf("by pid %d", os.Getpid())) {
 		t.Errorf("got %v, want ErrLocked by this process", err)
+	}
+}
+
+// TestWaitGoesOnWhileTheHolderWorks is about one that has to share its processors
+// with a hundred others, and one that was stopped.
+func TestWaitGoesOnWhileTheHolderWorks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), lockName)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now, worked := time.Now(), uint64(0)
+	q := queue{path: path, worked: func() uint64 { return worked }}
+	look := func() error { now = now.Add(LockWait); return q.look(now) }
+	for i := range 10 {
+		worked++
+		if err := look(); err != nil {
+			t.Fatalf("gave up after %d times: %v", i, err)
+		}
+	}
+	if err := look(); !errors.Is(err, errStalled) {
+		t.Errorf("a holder that does nothing any more: %v, want errStalled", err)
 	}
 }
 

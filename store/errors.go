@@ -44,10 +44,10 @@ type recordError struct {
 }
 
 func (e *recordError) Error() string {
-	switch e.kind {
-	case fs.ErrNotExist:
+	switch {
+	case errors.Is(e.kind, fs.ErrNotExist):
 		return e.object + ": does not exist"
-	case fs.ErrExist:
+	case errors.Is(e.kind, fs.ErrExist):
 		return e.object + ": already exists"
 	}
 	return e.object + ": " + e.kind.Error()

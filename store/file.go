@@ -116,6 +116,30 @@ func build(path string, fn func(*Tx) error) error {
 	return errors.Join(f.update(fn), f.Close())
 }
 
+// replaceFile puts a file with content b at path, whole or not at all.
+func replaceFile(path string, b []byte) error {
+	draft := path + ".new"
+	defer os.Remove(draft) // gone already if all went well
+	if err := writeFile(draft, b); err != nil {
+		return err
+	}
+	return moveTo(draft, path)
+}
+
+// writeFile writes b to a file at path (0600), in place of what is there, and to
+// the disk.
+func writeFile(path string, b []byte) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
 // moveTo puts the file draft at path, for good.
 func moveTo(draft, path string) error {
 	if err := os.Rename(draft, path); err != nil {

@@ -32,7 +32,7 @@ const (
 )
 
 // lock waits for the lock file at path and notes this process in it. The caller
-// closes it. It fails with [ErrLocked] when one process keeps it for [LockWait] or
+// closes it. It fails with [ErrLocked] when one process keeps it without doing anything for [LockWait] or
 // at ctx's deadline, with ctx's error if ctx is cancelled, and with
 // [errors.ErrUnsupported] on a network file system.
 func lock(ctx context.Context, path string, mode lockMode) (*lockFile, error) {
@@ -41,7 +41,7 @@ func lock(ctx context.Context, path string, mode lockMode) (*lockFile, error) {
 	}
 	ticks := time.NewTicker(LockWait / 10)
 	defer ticks.Stop()
-	return lockInTurn(ctx, path, mode, &queue{path: path, ticks: ticks.C})
+	return lockInTurn(ctx, path, mode, &queue{path: path, ticks: ticks.C, worked: func() uint64 { return work(path) }})
 }
 
 func lockInTurn(ctx context.Context, path string, mode lockMode, q *queue) (*lockFile, error) {
@@ -113,19 +113,35 @@ func lockError(path string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("lock state %s: %w by %s: %w", path, ErrLocked, holder(path), err)
 	case errors.Is(err, errStalled):
-		return fmt.Errorf("lock state %s: %w by %s, the same one for %v (end it if it hangs)", path, ErrLocked, holder(path), LockWait)
+		return fmt.Errorf("lock state %s: %w by %s, which has done nothing for %v (end it if it hangs)", path, ErrLocked, holder(path), LockWait)
 	}
 	return openError(path, err)
 }
 
-// holder reads who holds the lock, for an error's text.
-func holder(path string) string {
+// readNote reads who holds the lock, or held it last.
+func readNote(path string) (pid int, command string, err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return "an unknown process"
+		return 0, "", err
 	}
 	first, command, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
-	pid, err := strconv.Atoi(first)
+	pid, err = strconv.Atoi(first)
+	return pid, command, err
+}
+
+// work returns the processor time of who holds the lock, 0 if that can't be told.
+func work(path string) uint64 {
+	pid, _, err := readNote(path)
+	if err != nil {
+		return 0
+	}
+	ticks, _ := proc.Worked(pid) // 0 if it is gone
+	return ticks
+}
+
+// holder tells who holds the lock, for an error's text.
+func holder(path string) string {
+	pid, command, err := readNote(path)
 	if err != nil {
 		return "an unknown process"
 	}

@@ -27,7 +27,12 @@ func TestLockNamesItsHolder(t *testing.T) {
 		t.Fatalf("child says %q", got)
 	}
 	want := fmt.Sprintf(`locked by pid %d ("vmlaunch-test")`, c.cmd.Process.Pid)
-	for name, do := range map[string]func(context.Context, func(*Tx) error) error{"view": s.View, "update": s.Update} {
+	for name, do := range map[string]func(context.Context, func(*Tx) error) error{
+		"view": s.View, "update": s.Update,
+		"rebuild": func(ctx context.Context, fn func(*Tx) error) error { _, err := s.Rebuild(ctx, fn); return err },
+		"backup":  func(ctx context.Context, _ func(*Tx) error) error { _, err := s.Backup(ctx); return err },
+		"salvage": func(ctx context.Context, _ func(*Tx) error) error { _, err := s.Salvage(ctx); return err },
+	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
@@ -60,10 +65,10 @@ func TestLockNamesItsHolder(t *testing.T) {
 func TestStalledWaitNamesTheHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), lockName)
 	tests := map[string]struct{ note, want string }{
-		"gone":    {"1073741824 vmlaunch up", "locked by an unknown process, the same one for 10s (end it if it hangs)"},
+		"gone":    {"1073741824 vmlaunch up", "locked by an unknown process, which has done nothing for 10s (end it if it hangs)"},
 		"garbage": {"x", "locked by an unknown process"},
 		"empty":   {"", "locked by an unknown process"},
-		"long":    {fmt.Sprintf("%d vmlaunch up a b", os.Getpid()), fmt.Sprintf(`locked by pid %d ("vmlaunch up a b"), the same`, os.Getpid())},
+		"long":    {fmt.Sprintf("%d vmlaunch up a b", os.Getpid()), fmt.Sprintf(`locked by pid %d ("vmlaunch up a b"), which has done`, os.Getpid())},
 		"escape":  {fmt.Sprintf("%d \x1b[31m", os.Getpid()), `("\x1b[31m")`},
 	}
 	for name, tt := range tests {

@@ -10,14 +10,15 @@ import (
 	"strings"
 )
 
-// maxDepth bounds how deep pages and buckets may stand in each other. 100,000
-// leases stand 7 deep.
+// maxDepth bounds how deep pages and buckets may stand in each other. Each level
+// more is for a hundred times the records, so no real file comes near.
 const maxDepth = 64
 
 // What a page is, and what an element of a leaf is. See internal/common of bbolt.
 const (
 	branchPage   = 0x01
 	leafPage     = 0x02
+	metaPage     = 0x04
 	freelistPage = 0x10
 	bucketLeaf   = 0x01
 
@@ -73,7 +74,7 @@ type reader struct {
 func readPages(b []byte) ([]item, []error) {
 	r := &reader{b: b, used: map[uint64]bool{0: true, 1: true}}
 	if !r.findMeta() {
-		return nil, []error{corrupt("file", "it has no valid meta page")}
+		return nil, append(r.damage, corrupt("file", "it has no valid meta page"))
 	}
 	if want := r.meta.End * uint64(r.meta.PageSize); uint64(len(b)) < want {
 		r.damaged("file", "it is %d bytes, want at least %d", len(b), want)
@@ -87,18 +88,26 @@ func readPages(b []byte) ([]item, []error) {
 // a page behind the first, whose size is only known from a valid one.
 func (r *reader) findMeta() bool {
 	for _, at := range []int{0, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16} {
-		const head, sum = 16, 56 // bytes before the meta, and bytes that its checksum is of
-		var m pageMeta
-		if at+head+sum+8 > len(r.b) {
+		var page struct {
+			Head pageHead
+			Meta pageMeta
+		}
+		n, err := binary.Decode(r.b[min(at, len(r.b)):], binary.NativeEndian, &page)
+		if err != nil {
 			break
 		}
-		if _, err := binary.Decode(r.b[at+head:], binary.NativeEndian, &m); err != nil {
-			break
-		}
+		head, m := page.Head, page.Meta
 		h := fnv.New64a()
-		_, _ = h.Write(r.b[at+head : at+head+sum])
-		if m.Magic == boltMagic && m.Version == boltVersion && m.Checksum == h.Sum64() &&
-			(at == 0 || at == int(m.PageSize)) && m.PageSize >= 1<<9 && m.End < 1<<40 && m.Tx >= r.meta.Tx {
+		_, _ = h.Write(r.b[at+binary.Size(head) : at+n-binary.Size(m.Checksum)])
+		if m.Magic != boltMagic || m.Version != boltVersion || m.Checksum != h.Sum64() {
+			continue // one torn by a power cut is no damage
+		}
+		sized := m.PageSize >= 1<<9 && m.PageSize <= 1<<16 && m.End < 1<<40 // no product below overflows
+		if head.Flags != metaPage || head.ID != uint64(min(at, 1)) || at != 0 && at != int(m.PageSize) || !sized {
+			r.damaged("meta page", "it says that it is page %d of kind %#x, with pages of %d bytes up to %d", head.ID, head.Flags, m.PageSize, m.End)
+			continue
+		}
+		if m.Tx >= r.meta.Tx {
 			r.meta = m
 		}
 	}

@@ -44,8 +44,10 @@ broken
 			t.Errorf("device %s: got %v, want %s refused with the way out", device, err, kind)
 		}
 	}
-	if err := onThisHost(t.TempDir()); err != nil {
-		t.Errorf("this host's own disk: %v", err)
+	for _, dir := range []string{t.TempDir(), "/proc", "/dev"} { // the latter are on no block device
+		if err := onThisHost(dir); err != nil {
+			t.Errorf("this host's own %s: %v", dir, err)
+		}
 	}
 }
 

@@ -10,27 +10,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errStalled says that the lock has not changed hands for too long.
-var errStalled = errors.New("lock does not change hands")
+// errStalled says that who has the lock has not got on for too long.
+var errStalled = errors.New("lock is kept and not used")
 
-// A queue is what a waiting process watches: whether the lock changes hands. Each
-// holder writes to the lock file, so its time of change tells. The zero queue
-// watches nothing.
+// A queue is what a waiting process watches: whether the lock changes hands, and
+// whether who has it gets on. The zero queue watches nothing.
 type queue struct {
-	path  string
-	ticks <-chan time.Time // when to look
+	path   string
+	ticks  <-chan time.Time      // when to look
+	worked func() (ticks uint64) // processor time of the holder; nil is not to be asked
 
-	changed, since time.Time // the file's time of change, and when that was first seen
+	seen  progress
+	since time.Time // when seen was first seen
 }
 
-// look fails with errStalled if the lock has not changed hands for [LockWait].
+// progress is what changes while the queue moves. Each holder writes to the lock
+// file. One that has to share its processors with a hundred others may keep the
+// lock for long, but comes to work a little.
+type progress struct {
+	changed time.Time // the lock file's
+	worked  uint64
+}
+
+// look fails with errStalled if there was no progress for [LockWait].
 func (q *queue) look(now time.Time) error {
 	info, err := os.Stat(q.path)
-	switch {
-	case err != nil: // removed: the waiter will notice when it has its turn
+	if err != nil { // removed: the waiter will notice when it has its turn
 		return nil
-	case !info.ModTime().Equal(q.changed):
-		q.changed, q.since = info.ModTime(), now
+	}
+	p := progress{changed: info.ModTime()}
+	if q.worked != nil {
+		p.worked = q.worked()
+	}
+	switch {
+	case p != q.seen:
+		q.seen, q.since = p, now
 	case now.Sub(q.since) >= LockWait:
 		return errStalled
 	}

@@ -28,7 +28,12 @@ func (s *Store) Rebuild(ctx context.Context, fn func(*Tx) error) (kept string, e
 		return "", err
 	}
 	return s.replace("damaged", func(draft string) error {
-		return build(draft, func(tx *Tx) error { return errors.Join(fn(tx), tx.passGenerations()) })
+		return build(draft, func(tx *Tx) error {
+			if err := fn(tx); err != nil {
+				return err
+			}
+			return tx.passGenerations()
+		})
 	})
 }
 
@@ -39,10 +44,7 @@ func (s *Store) present(ctx context.Context) (Salvage, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Salvage{}, nil
 	}
-	if err != nil {
-		return Salvage{}, err
-	}
-	return salvage(s.Path(), b)
+	return salvageRead(s.Path(), b, err)
 }
 
 // replace puts the file that write makes in place of the one there is, which

@@ -3,8 +3,10 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,6 +32,27 @@ func TestRebuildKeepsTheOldFile(t *testing.T) {
 		if err := s.Check(t.Context()); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestFileThatTheDiskCannotReadIsDamage has one whose first byte gives EIO.
+func TestFileThatTheDiskCannotReadIsDamage(t *testing.T) {
+	s := New(t.TempDir())
+	if err := os.Symlink("/proc/self/mem", s.Path()); err != nil {
+		t.Fatal(err)
+	}
+	if sv, err := s.Salvage(t.Context()); err != nil || !strings.Contains(fmt.Sprint(sv.Damage), "state is damaged: input/output error") {
+		t.Errorf("got %v, damage %v, want the disk's error", err, sv.Damage)
+	}
+	if _, err := s.Backup(t.Context()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("backup: got %v, want ErrCorrupt", err)
+	}
+	kept, err := s.Rebuild(t.Context(), fill)
+	if target, _ := os.Readlink(kept); err != nil || target != "/proc/self/mem" {
+		t.Errorf("kept %q, which leads to %q, %v", kept, target, err)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

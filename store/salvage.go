@@ -31,10 +31,22 @@ type Salvage struct {
 // [*SchemaError] for a newer file, with [ErrLocked], and with [fs.ErrPermission].
 func (s *Store) Salvage(ctx context.Context) (Salvage, error) {
 	b, err := s.content(ctx)
-	if b == nil || err != nil {
+	if b == nil && err == nil {
+		return Salvage{}, nil
+	}
+	return salvageRead(s.Path(), b, err)
+}
+
+// salvageRead reads b, all that could be read of the file at path before err.
+func salvageRead(path string, b []byte, err error) (Salvage, error) {
+	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return Salvage{}, err
 	}
-	return salvage(s.Path(), b)
+	sv, err2 := salvage(path, b)
+	if err2 == nil {
+		sv.damaged(err)
+	}
+	return sv, err2
 }
 
 // content returns the bytes of the state file between two transactions, nil if
@@ -55,7 +67,8 @@ func (s *Store) content(ctx context.Context) ([]byte, error) {
 }
 
 // readFile returns the bytes of the bbolt file at path while no tool that opened
-// it past the lock file writes to it.
+// it past the lock file writes to it. It fails with [ErrCorrupt] where the disk
+// can't read on, and returns what comes before.
 func readFile(ctx context.Context, path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -72,7 +85,7 @@ func readFile(ctx context.Context, path string) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(f)
 	if err != nil {
-		return nil, fmt.Errorf("read state %s: %w", path, cause(err))
+		return b, corrupt("state "+path, cause(err))
 	}
 	return b, nil
 }

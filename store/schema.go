@@ -1,11 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 )
 
 // A migration turns one layout into the next inside the caller's transaction.
@@ -121,15 +121,17 @@ func (f *file) admit(have, know uint32) error {
 	return nil
 }
 
-// backup copies the file as tx sees it, once: an earlier copy of the same schema
-// is from an earlier try of the same migration and is replaced.
+// backup copies the file as tx sees it, whole or not at all. An earlier copy of
+// the same schema is from an earlier try of the same migration and is replaced.
 func (f *file) backup(tx *Tx, schema uint32) error {
 	path := fmt.Sprintf("%s.schema-%d", f.path, schema)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keep old state: %w", err)
+	var b bytes.Buffer
+	err := f.guard(func() error { _, err := tx.bolt.WriteTo(&b); return err })
+	if err == nil {
+		err = replaceFile(path, b.Bytes())
 	}
-	if err := f.guard(func() error { return tx.bolt.CopyFile(path, 0o600) }); err != nil {
-		return fmt.Errorf("keep old state %s: %w", path, err)
+	if err != nil {
+		return fmt.Errorf("keep old state %s: %w", path, cause(err))
 	}
 	return nil
 }

@@ -199,3 +199,35 @@ func TestMigrationKeepsOneCIDForAMachine(t *testing.T) {
 		}
 	}
 }
+
+// TestOldProgramRefusesWhatANewOneMigrated lets a program that lacks the last
+// migration wait for the lock while another one runs it.
+func TestOldProgramRefusesWhatANewOneMigrated(t *testing.T) {
+	s := New(t.TempDir())
+	load(t, s, fmt.Sprintf("testdata/schema-%d.txt", newest()-1))
+	path := filepath.Join(s.dir, lockName)
+	held, err := lock(t.Context(), path, makeIt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := start(t, s, "old", nil)
+	waitFor(t, "old program to queue", func() bool { return queued(t, path) == 1 })
+	if err := migrateTo(t, s, migrations()); err != nil {
+		t.Fatal(err)
+	}
+	before := bytesOf(t, s)
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("error: state %s: schema %d, want at most %d: a newer vmlaunch wrote it (use that one, or move the file away)",
+		s.Path(), newest(), newest()-1)
+	if got := old.line(); got != want {
+		t.Errorf("the old program says %q, want %q", got, want)
+	}
+	if !bytes.Equal(before, bytesOf(t, s)) {
+		t.Error("the old program changed the file")
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

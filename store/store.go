@@ -21,10 +21,11 @@ import (
 	"time"
 )
 
-// LockWait is how long one process may keep the state file while another waits
-// for it. A transaction takes about a millisecond, and on an emulated host some
-// 0.2 s: whoever has it this long hangs. However long the queue is, who waits in
-// it goes on waiting while it moves.
+// LockWait is how long one process may keep the state file and do nothing while
+// another waits for it. A transaction takes about a millisecond, and on an emulated
+// host some 0.2 s. However long the queue is, who waits in it goes on waiting while
+// it moves, or while the one in front comes to work: among a hundred processes on
+// two processors of an emulated host that takes its time.
 const LockWait = 10 * time.Second
 
 const (
@@ -47,8 +48,8 @@ func (s *Store) Path() string { return filepath.Join(s.dir, fileName) }
 // an empty one, and none is made. Tx must not be used after fn has returned.
 //
 // It returns fn's error as it is. It fails with [ErrLocked], which names the
-// holder, when that keeps the file for [LockWait] or at ctx's deadline; with [*SchemaError] if a newer
-// vmlaunch wrote the file; with [ErrCorrupt] if the file is damaged; and with
+// holder, when that keeps the file and does nothing for [LockWait], or at ctx's
+// deadline; with [*SchemaError] if a newer vmlaunch wrote the file; with [ErrCorrupt] if the file is damaged; and with
 // [fs.ErrPermission].
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 	for {

@@ -53,7 +53,7 @@ func boot() {
 	releaseDisks(a.con)
 	err := e.cut()
 	a.con.printf("fatal: %s: %v", e, err)
-	panic(err) // ends in the deferred function: a last try to power off
+	panic(err) //nolint:forbidigo // ends in the deferred function: a last try to power off
 }
 
 // An agent is the state of PID 1.

@@ -29,13 +29,14 @@ func pullPlug() error {
 	if _, err := os.Stat(acpiFolder); err == nil {
 		return nil
 	}
-	runtime.LockOSThread() // the permission is the thread's, see ioperm(2)
-	defer runtime.UnlockOSThread()
+	//nolint:forbidigo // PID 1 of a guest ends here
+	runtime.LockOSThread()         // the permission is the thread's, see ioperm(2)
+	defer runtime.UnlockOSThread() //nolint:forbidigo // the same
 	if err := unix.Ioperm(pm1aControl, 2, 1); err != nil {
 		return os.NewSyscallError("ioperm", err)
 	}
 	outw(pm1aControl, sleepEnable)
-	time.Sleep(plugTime)
+	time.Sleep(plugTime) //nolint:forbidigo // the machine is to be gone before it returns
 	return nil
 }
 

@@ -151,7 +151,7 @@ func releaseDisks(con console) {
 func diskMounts(table string) []string {
 	var targets []string
 	for line := range strings.Lines(table) {
-		f := strings.Fields(line)
+		f := strings.Split(line, " ") // not Fields: it takes other blanks too, which stand in names as they are
 		if len(f) >= 2 && strings.HasPrefix(f[0], "/dev/") {
 			targets = append(targets, unescapeMount(f[1]))
 		}

@@ -22,7 +22,7 @@ const settingsName = "config.yaml"
 // Resolve returns the folders below root, or, with root empty, the system's for
 // the root user and those of the XDG base directory specification for others.
 // It creates nothing. It fails if root can't be made absolute, or if a user has
-// no home directory to put them in.
+// no home directory to put them in, or a relative one.
 func Resolve(root string) (Dirs, error) {
 	if root != "" {
 		abs, err := filepath.Abs(root)
@@ -56,7 +56,7 @@ func user(getenv func(string) string) (Dirs, error) {
 		if v := getenv(env); filepath.IsAbs(v) {
 			return filepath.Join(v, "vmlaunch")
 		}
-		if home == "" {
+		if !filepath.IsAbs(home) {
 			return ""
 		}
 		return filepath.Join(home, fallback, "vmlaunch")
@@ -68,7 +68,7 @@ func user(getenv func(string) string) (Dirs, error) {
 		Settings: filepath.Join(base("XDG_CONFIG_HOME", ".config"), settingsName),
 	}
 	if d.State == "" || d.Cache == "" || d.Settings == settingsName {
-		return Dirs{}, fmt.Errorf("choose folders: no HOME in the environment (name one: --root DIR)")
+		return Dirs{}, fmt.Errorf("choose folders: no absolute HOME in the environment (name one: --root DIR)")
 	}
 	d.Run = filepath.Join(d.State, "run")
 	if v := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(v) {

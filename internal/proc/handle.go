@@ -59,7 +59,7 @@ func (h handle) wait(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { h.f.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = h.f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	err = c.Read(func(fd uintptr) bool { return readable(int(fd)) })
 	if cerr := ctx.Err(); err != nil && cerr != nil {

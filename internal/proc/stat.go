@@ -12,6 +12,9 @@ import (
 // field after the command name: field 22 of the file, the name being field 2.
 const fieldStart = 22 - 3
 
+// fieldUser and fieldSystem are those of the processor time.
+const fieldUser, fieldSystem = 14 - 3, 15 - 3
+
 // startTime reads when pid started, in clock ticks since boot, or [ErrGone].
 func startTime(pid int) (uint64, error) {
 	path := fmt.Sprintf("/proc/%d/stat", pid)
@@ -26,21 +29,43 @@ func startTime(pid int) (uint64, error) {
 	return start, nil
 }
 
-// parseStart picks the start time out of a /proc/PID/stat line. The command
-// name stands in brackets and may itself hold brackets, blanks and newlines, so
-// counting begins after the last bracket. It fails on anything else.
-func parseStart(stat []byte) (uint64, error) {
+// Worked returns the processor time that the process pid has used, in clock ticks:
+// 100 a second. It fails with [ErrGone] if there is none.
+func Worked(pid int) (ticks uint64, err error) {
+	path := fmt.Sprintf("/proc/%d/stat", pid)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, procError(pid, err)
+	}
+	for _, field := range []int{fieldUser, fieldSystem} {
+		n, err := parseStat(b, field)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", path, err)
+		}
+		ticks += n
+	}
+	return ticks, nil
+}
+
+// parseStart picks the start time out of a /proc/PID/stat line. It fails on
+// anything else.
+func parseStart(stat []byte) (uint64, error) { return parseStat(stat, fieldStart) }
+
+// parseStat picks a number out of a /proc/PID/stat line. The command name stands in
+// brackets and may itself hold brackets, blanks and newlines, so counting begins
+// after the last bracket. It fails on anything else.
+func parseStat(stat []byte, field int) (uint64, error) {
 	i := bytes.LastIndexByte(stat, ')')
 	if i < 0 {
 		return 0, fmt.Errorf("stat line %q: no command name", stat)
 	}
 	fields := bytes.Fields(stat[i+1:])
-	if len(fields) <= fieldStart {
-		return 0, fmt.Errorf("stat line %q: %d fields after the name, want over %d", stat, len(fields), fieldStart)
+	if len(fields) <= field {
+		return 0, fmt.Errorf("stat line %q: %d fields after the name, want over %d", stat, len(fields), field)
 	}
-	n, err := strconv.ParseUint(string(fields[fieldStart]), 10, 64)
+	n, err := strconv.ParseUint(string(fields[field]), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("stat line %q: start time: %w", stat, err)
+		return 0, fmt.Errorf("stat line %q: field %d after the name: %w", stat, field, err)
 	}
 	return n, nil
 }
@@ -53,10 +78,15 @@ func Cmdline(pid int) ([]string, error) {
 	if err != nil {
 		return nil, procError(pid, err)
 	}
+	return parseCmdline(b), nil
+}
+
+// parseCmdline splits a /proc/PID/cmdline, in which each word ends in a NUL.
+func parseCmdline(b []byte) []string {
 	if len(b) == 0 {
-		return nil, nil
+		return nil
 	}
-	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 }
 
 // bootID returns the random name the kernel gave this boot.

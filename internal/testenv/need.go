@@ -17,6 +17,7 @@ const Promises = "VMLAUNCH_TEST_NEEDS"
 // A Need is something a test can't do without.
 type Need int
 
+// The needs.
 const (
 	Root         Need = iota + 1 // effective user 0 with CAP_NET_ADMIN
 	QEMU                         // qemu-system-x86_64 that runs
@@ -28,13 +29,14 @@ const (
 	Nest                         // the run may take minutes to boot a nested host
 	Throwaway                    // a host nobody needs after the run: it may be left unusable
 	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
+	SSH                          // ssh, of OpenSSH
 	Tools                        // ip, unshare and nsenter
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Tools, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, SSH, Tools, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -60,6 +62,8 @@ func (n Need) String() string {
 		return "throwaway"
 	case Light:
 		return "light"
+	case SSH:
+		return "ssh"
 	case Tools:
 		return "tools"
 	case Vmlaunch:
@@ -89,6 +93,8 @@ func (n Need) hint() string {
 		return "run it alone in a nest with " + Promises + "=throwaway"
 	case Light:
 		return "vmlaunch image build light"
+	case SSH:
+		return "apt-get install openssh-client"
 	case Tools:
 		return "apt-get install iproute2 util-linux"
 	case Vmlaunch:

@@ -32,6 +32,8 @@ func (n Need) probe(promised []Need) error {
 	switch n {
 	case Root:
 		return probeRoot()
+	case SSH:
+		return exec.Command("ssh", "-V").Run()
 	case QEMU:
 		return exec.Command("qemu-system-x86_64", "--version").Run()
 	case KVM:

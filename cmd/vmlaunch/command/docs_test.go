@@ -41,6 +41,15 @@ func TestDocsVerbs(t *testing.T) {
 	layout.Block(t, "README.md", "verbs", table)
 }
 
+// TestDocsTranscript shows in README.md what e2e plays in a nest.
+func TestDocsTranscript(t *testing.T) {
+	text, err := os.ReadFile("../../../e2e/testdata/transcript.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout.Block(t, "README.md", "transcript", "```console\n"+string(text)+"```\n")
+}
+
 func verbRow(parent string, cmd *cobra.Command) string {
 	if !cmd.HasSubCommands() {
 		return "| `" + parent + cmd.Use + "` | " + cmd.Short + " |\n"

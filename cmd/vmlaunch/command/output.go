@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"text/template"
+	"unicode"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -83,12 +84,18 @@ func printable(s string) string {
 	if s == "" {
 		return "-"
 	}
+	return strings.ReplaceAll(harmless(s), "\n", "?")
+}
+
+// harmless takes from lines of text what a terminal would obey, the C1 controls
+// too: errors repeat what guests, QEMU and other programs said.
+func harmless(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) && r != '\n' {
 			return '?'
 		}
-		return r
-	}, s)
+		return r // what is no UTF-8 comes as U+FFFD
+	}, text)
 }
 
 func writeJSON(w io.Writer, v any) error {

@@ -32,11 +32,12 @@ func (p *progress) Say(text string) {
 		return
 	}
 	p.last = text
+	text = printable(text)
 	if p.plain {
 		fmt.Fprintln(p.w, text)
 		return
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K%s", cut(printable(text), width(p.w)-1))
+	fmt.Fprintf(p.w, "\r\x1b[K%s", cut(text, width(p.w)-1))
 }
 
 // Done takes the line off the terminal again, before something else is printed.

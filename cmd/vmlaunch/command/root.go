@@ -53,7 +53,7 @@ func (a *app) finish(ctx context.Context, err error) Code {
 		err = fmt.Errorf("%w (vmlaunch repair)", err)
 	}
 	if _, silent := errors.AsType[exitStatus](err); !silent {
-		fmt.Fprintf(a.host.Err, "vmlaunch: %v\n", err)
+		fmt.Fprintf(a.host.Err, "vmlaunch: %s\n", harmless(err.Error()))
 	}
 	if ctx.Err() != nil {
 		return Interrupted // whatever broke off, this is why
@@ -90,8 +90,8 @@ func newRoot(a *app) *cobra.Command {
 	}
 	add("machines", newUp(a), newDown(a), newRun(a), newLs(a), newInspect(a), newWait(a), newStart(a), newStop(a),
 		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a))
-	add("guests", newExec(a), newShell(a), newConsole(a), newLogs(a), newQMP(a))
-	add("host", newNetns(a), newCID(a), newRepair(a), newImage(a), newNest(a), newState(a), newDoctor(a), newVersion(a), newCompletion())
+	add("guests", newExec(a), newShell(a), newCp(a), newConsole(a), newLogs(a), newSSHConfig(a), newProxy(a), newQMP(a))
+	add("host", newNetns(a), newCID(a), newRepair(a), newState(a), newImage(a), newNest(a), newDoctor(a), newVersion(a), newCompletion())
 	root.SetHelpCommand(newHelp(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	a.globals(root)
@@ -123,7 +123,7 @@ func exitHelp() string {
 func (a *app) globals(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.SortFlags = false
-	f.StringVar(&a.root, "root", "", "keep state, run and cache folders below `DIR` instead of the system's")
+	f.StringVar(&a.root, "root", "", "keep state, run and cache folders and config.yaml below `DIR` instead of the system's")
 	f.BoolVar(&a.nest, "nest", false, "run this command in the nest, a Linux >= 7.0 host of its own (see vmlaunch nest)")
 	f.StringVar(&a.kernelVersion, "kernel-version", "", "the nest's Linux `VERSION` (default "+nest.Kernels()[0]+"); each has a nest of its own")
 	f.StringVarP(&a.output, "output", "o", "table", "print as `FORMAT`: table, wide, json, yaml, template=TEXT (fields by their JSON names)")

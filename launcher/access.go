@@ -1,0 +1,54 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/guest"
+)
+
+// Access is what an SSH client of another make needs to enter a machine, once
+// it is connected to the machine's SSH port.
+type Access struct {
+	Machine    string `json:"machine"`
+	Host       string `json:"host"` // the name that KnownHosts has the machine's key under
+	User       string `json:"user"`
+	Identity   string `json:"identity"`    // file with the private key
+	KnownHosts string `json:"known_hosts"` // file with the machine's host key, see sshd(8)
+}
+
+// Access returns the way into the machine called name, which need not run. It
+// fails with [fs.ErrNotExist] if there is no such machine or it was never started,
+// and with [errors.ErrUnsupported] for a probe guest.
+func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
+	m, err := l.record(ctx, name)
+	if err != nil {
+		return Access{}, err
+	}
+	if m.Spec.Image == configs.ImageProbe {
+		return Access{}, fmt.Errorf("machine %q: %w", name, noSSH())
+	}
+	f := l.folder(name)
+	keys, err := f.readKeys()
+	if err != nil {
+		return Access{}, fmt.Errorf("machine %q: %w", name, err)
+	}
+	a := Access{Machine: name, Host: name + ".vmlaunch", User: guest.User, Identity: f.clientKey(), KnownHosts: f.knownHosts()}
+	// A machine that an earlier vmlaunch made has no such file.
+	if _, err := os.Stat(a.KnownHosts); errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(a.KnownHosts, []byte(a.Host+" "+keys.HostPub+"\n"), 0o600)
+		if err != nil {
+			return Access{}, fmt.Errorf("machine %q: %w", name, err)
+		}
+	}
+	return a, nil
+}
+
+// noSSH says why nobody can enter a probe guest.
+func noSSH() error {
+	return &MissingError{What: "SSH server in a probe guest", Need: "run programs in it"}
+}
