@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -18,16 +19,41 @@ type Key struct {
 	Host    ssh.PublicKey // the machine's
 }
 
+// dialTries is how often a connection is begun that the guest does not answer. The
+// kernel gives up after 2 s (VSOCK_DEFAULT_CONNECT_TIMEOUT), which is not long for a
+// guest that shares two emulated processors with ten others.
+const dialTries = 5
+
+// dial connects to a port of the machine with cid, from inside ns. It fails as
+// [vsock.Dial] does, with ETIMEDOUT only after several tries.
+func dial(ctx context.Context, ns *netns.NS, cid vsock.CID, port uint32) (conn net.Conn, err error) {
+	err = persist(func() error {
+		return ns.Do(func() (err error) {
+			conn, err = vsock.Dial(ctx, cid, port)
+			return err
+		})
+	})
+	return conn, err
+}
+
+// persist calls try again where more patience may help.
+func persist(try func() error) error {
+	var err error
+	for range dialTries {
+		err = try()
+		if d, ok := errors.AsType[*vsock.DialError](err); !ok || !d.Timeout() {
+			return err
+		}
+	}
+	return err
+}
+
 // Dial connects to the SSH server of the machine with cid, from inside ns: a
 // CID means something in its own namespace only. The caller closes the client.
 //
 // It fails as [vsock.Dial] and [NewClient] do; both are bounded by ctx.
 func Dial(ctx context.Context, ns *netns.NS, cid vsock.CID, key Key) (*Client, error) {
-	var conn net.Conn
-	err := ns.Do(func() (err error) {
-		conn, err = vsock.Dial(ctx, cid, agentconfig.SSHPort)
-		return err
-	})
+	conn, err := dial(ctx, ns, cid, agentconfig.SSHPort)
 	if err != nil {
 		return nil, err
 	}

@@ -73,11 +73,7 @@ func (e *AnswerError) Unwrap() error {
 // It fails with [ErrIdentity] if who answers does not greet as a probe with that
 // CID and token, as [vsock.Dial] does, and with ctx's error.
 func DialProbe(ctx context.Context, ns *netns.NS, cid vsock.CID, token string) (*Probe, error) {
-	var conn net.Conn
-	err := ns.Do(func() (err error) {
-		conn, err = vsock.Dial(ctx, cid, ProbeControl)
-		return err
-	})
+	conn, err := dial(ctx, ns, cid, ProbeControl)
 	if err != nil {
 		return nil, err
 	}

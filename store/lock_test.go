@@ -65,7 +65,7 @@ func TestLockNamesItsHolder(t *testing.T) {
 func TestStalledWaitNamesTheHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), lockName)
 	tests := map[string]struct{ note, want string }{
-		"gone":    {"1073741824 vmlaunch up", "locked by an unknown process, which has done nothing for 10s (end it if it hangs)"},
+		"gone":    {"1073741824 vmlaunch up", "locked by an unknown process, which has done nothing for 1m0s (end it if it hangs)"},
 		"garbage": {"x", "locked by an unknown process"},
 		"empty":   {"", "locked by an unknown process"},
 		"long":    {fmt.Sprintf("%d vmlaunch up a b", os.Getpid()), fmt.Sprintf(`locked by pid %d ("vmlaunch up a b"), which has done`, os.Getpid())},

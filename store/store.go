@@ -24,9 +24,9 @@ import (
 // LockWait is how long one process may keep the state file and do nothing while
 // another waits for it. A transaction takes about a millisecond, and on an emulated
 // host some 0.2 s. However long the queue is, who waits in it goes on waiting while
-// it moves, or while the one in front comes to work: among a hundred processes on
-// two processors of an emulated host that takes its time.
-const LockWait = 10 * time.Second
+// it moves, or while the one in front comes to work. When a hundred machines boot on
+// two processors of an emulated host, one was seen to do nothing for 10 s and more.
+const LockWait = time.Minute
 
 const (
 	fileName = "state.db"
