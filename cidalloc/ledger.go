@@ -45,22 +45,16 @@ func (a *Allocator) open(tx *store.Tx, p place, own vsock.CID) (book, error) {
 // Sweep forgets, in all spaces, cool-downs that are over and strangers that were
 // not met for a while. It fails if the ledger can't be read or written.
 func (a *Allocator) Sweep(tx *store.Tx) error {
-	spaces, err := tx.Spaces()
+	leases, err := tx.AllLeases()
 	if err != nil {
 		return err
 	}
-	for _, s := range spaces {
-		leases, err := tx.Leases(s)
-		if err != nil {
-			return err
+	for _, l := range leases {
+		if !stale(l, a.now()) {
+			continue
 		}
-		for _, l := range leases {
-			if !stale(l, a.now()) {
-				continue
-			}
-			if err := tx.DeleteLease(s, l.CID); err != nil {
-				return err
-			}
+		if err := tx.DeleteLease(l.Space, l.CID); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -196,22 +196,16 @@ func (m *model) check(t *rapid.T) {
 	reserved := map[claim]string{}
 	records := map[string]claim{}
 	err := m.store.View(m.t.Context(), func(tx *store.Tx) error {
-		spaces, err := tx.Spaces()
+		leases, err := tx.AllLeases()
 		if err != nil {
 			return err
 		}
-		for _, s := range spaces {
-			leases, err := tx.Leases(s)
-			if err != nil {
-				return err
+		for _, l := range leases {
+			if l.Machine != "" {
+				ledger[claim{l.Space, l.CID}] = l.Machine
 			}
-			for _, l := range leases {
-				if l.Machine != "" {
-					ledger[claim{s, l.CID}] = l.Machine
-				}
-				if l.Reserved != nil {
-					reserved[claim{s, l.CID}] = l.Reserved.For
-				}
+			if l.Reserved != nil {
+				reserved[claim{l.Space, l.CID}] = l.Reserved.For
 			}
 		}
 		machines, err := tx.Machines()

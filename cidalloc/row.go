@@ -49,23 +49,17 @@ type Row struct {
 func (a *Allocator) Rows(ctx context.Context, all bool) ([]Row, error) {
 	var rows []Row
 	err := a.store.View(ctx, func(tx *store.Tx) error {
-		spaces, err := tx.Spaces()
+		leases, err := tx.AllLeases()
 		if err != nil {
 			return err
 		}
-		for _, s := range spaces {
-			leases, err := tx.Leases(s)
+		for _, l := range leases {
+			row, err := rowOf(tx, l)
 			if err != nil {
 				return err
 			}
-			for _, l := range leases {
-				row, err := rowOf(tx, l)
-				if err != nil {
-					return err
-				}
-				if !stale(l, a.now()) && (all || row.State != Cooling) {
-					rows = append(rows, row)
-				}
+			if !stale(l, a.now()) && (all || row.State != Cooling) {
+				rows = append(rows, row)
 			}
 		}
 		return nil

@@ -113,6 +113,24 @@ func (tx *Tx) Leases(s Space) ([]Lease, error) {
 	return leases, nil
 }
 
+// AllLeases returns all that is recorded, by space and CID. It fails with
+// [ErrCorrupt].
+func (tx *Tx) AllLeases() ([]Lease, error) {
+	spaces, err := tx.Spaces()
+	if err != nil {
+		return nil, err
+	}
+	var all []Lease
+	for _, s := range spaces {
+		leases, err := tx.Leases(s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, leases...)
+	}
+	return all, nil
+}
+
 func misplaced(s Space, l Lease) error {
 	return corrupt(leaseShelf(s).object(l.key()), fmt.Sprintf("it is a lease of space %s", l.Space))
 }

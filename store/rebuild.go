@@ -87,19 +87,13 @@ func keep(path, why string, now time.Time) (string, error) {
 // passGenerations lets [Tx.Generation] go on behind those of the leases there
 // are.
 func (tx *Tx) passGenerations() error {
-	spaces, err := tx.Spaces()
+	leases, err := tx.AllLeases()
 	if err != nil {
 		return err
 	}
 	most := uint64(0)
-	for _, s := range spaces {
-		leases, err := tx.Leases(s)
-		if err != nil {
-			return err
-		}
-		for _, l := range leases {
-			most = max(most, l.Generation)
-		}
+	for _, l := range leases {
+		most = max(most, l.Generation)
 	}
 	have, err := tx.Generation()
 	if err != nil || have > most {

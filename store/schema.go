@@ -33,19 +33,13 @@ func createBuckets(tx *Tx) error {
 // machine that was recorded with two CIDs in one space keeps the one its record
 // has, or the lower one.
 func indexLeases(tx *Tx) error {
-	spaces, err := tx.Spaces()
+	leases, err := tx.AllLeases()
 	if err != nil {
 		return err
 	}
-	for _, s := range spaces {
-		leases, err := tx.Leases(s)
-		if err != nil {
+	for _, l := range leases {
+		if err := tx.indexLease(l); err != nil {
 			return err
-		}
-		for _, l := range leases {
-			if err := tx.indexLease(l); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -101,6 +101,12 @@ func dialled(c CID) (bool, error) {
 	if err != nil {
 		return false, askError("socket", err)
 	}
+	// A connection under way outlives its socket until it times out, by default
+	// after 2 s, and keeps the modules in use (vsock_connect in af_vsock.c).
+	soon := unix.Timeval{Usec: 1}
+	if err := unix.SetsockoptTimeval(fd, unix.AF_VSOCK, unix.SO_VM_SOCKETS_CONNECT_TIMEOUT, &soon); err != nil {
+		return false, errors.Join(askError("setsockopt", err), unix.Close(fd))
+	}
 	asked, err := dialAnswer(unix.Connect(fd, &unix.SockaddrVM{CID: uint32(c), Port: portAny}))
 	return asked, errors.Join(err, unix.Close(fd))
 }
