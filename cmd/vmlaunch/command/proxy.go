@@ -41,7 +41,11 @@ what ssh-config gives to ssh as ProxyCommand.`,
 				return err
 			}
 			a.progress.Done()
-			return relay(cmd.Context(), conn, a.host.In, a.host.Out)
+			err = relay(cmd.Context(), conn, a.host.In, a.host.Out)
+			if cmd.Context().Err() != nil { // ssh ends its ProxyCommand by a signal, and is done
+				return exitStatus(Interrupted)
+			}
+			return err
 		},
 	}
 }
