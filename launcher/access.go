@@ -40,8 +40,7 @@ func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
 	a := Access{Machine: name, Host: name + ".vmlaunch", User: guest.User, Identity: f.clientKey(), KnownHosts: f.knownHosts()}
 	// A machine that an earlier vmlaunch made has no such file.
 	if _, err := os.Stat(a.KnownHosts); errors.Is(err, fs.ErrNotExist) {
-		err = os.WriteFile(a.KnownHosts, []byte(a.Host+" "+keys.HostPub+"\n"), 0o600)
-		if err != nil {
+		if err := writeWhole(a.KnownHosts, []byte(a.Host+" "+keys.HostPub+"\n")); err != nil {
 			return Access{}, fmt.Errorf("machine %q: %w", name, err)
 		}
 	}

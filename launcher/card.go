@@ -63,6 +63,11 @@ func writeCard(path string, v any) error {
 	if err != nil {
 		return err
 	}
+	return writeWhole(path, text)
+}
+
+// writeWhole writes a file that is for this user only, whole or not at all.
+func writeWhole(path string, text []byte) error {
 	draft := draftOf(path)
 	if err := os.WriteFile(draft, text, 0o600); err != nil {
 		return err
