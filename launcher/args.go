@@ -14,6 +14,8 @@ import (
 const (
 	fdQMP   = 3 // a listening Unix socket
 	fdVhost = 4 // an open /dev/vhost-vsock that holds the CID
+
+	fdFirstPassed = 5 // the first of those that attempt.pass gives
 )
 
 // deviceVsock is the id of the vsock device in QEMU.
@@ -29,6 +31,9 @@ type Plan struct {
 	Accel     string // kvm or tcg
 	CPUs      int
 	MemoryMiB int
+	// SharedMemory makes the guest's memory one that other processes can map: what
+	// the daemons of vhost-user devices need.
+	SharedMemory bool
 
 	Firmware string // a guest that is firmware; excludes Kernel
 	Kernel   string
@@ -69,6 +74,11 @@ func Args(p Plan) []string {
 		"-smp", strconv.Itoa(p.CPUs),
 		"-m", fmt.Sprintf("size=%dM", p.MemoryMiB),
 		"-S", // the guest starts when the launcher is ready for it
+	}
+	if p.SharedMemory {
+		args = append(args,
+			"-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", p.MemoryMiB),
+			"-machine", "memory-backend=ram")
 	}
 	if p.RebootEnds {
 		args = append(args, "-action", "reboot=shutdown")

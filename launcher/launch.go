@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
@@ -138,6 +139,7 @@ type attempt struct {
 	claim    claim
 	ready    *guest.Ready // nil if nobody will wait
 	socket   closer       // the QMP socket, until QEMU has it
+	passed   []*os.File   // what QEMU inherits besides, see pass
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack
@@ -160,6 +162,7 @@ func launchSteps() []launchStep {
 		{"listen", (*attempt).listen},
 		{"files", (*attempt).makeFiles},
 		{"record", (*attempt).recordStarting},
+		{"daemons", (*attempt).startDaemons},
 		{"qemu", (*attempt).startQEMU},
 		{"pid", (*attempt).recordQEMU},
 		{"monitor", (*attempt).cont},
@@ -232,12 +235,28 @@ func (a *attempt) close() {
 	if a.socket != nil {
 		a.socket.Close()
 	}
+	a.closePassed()
 	if a.claim != nil {
 		a.claim.Close()
 	}
 	if a.ns != nil {
 		a.ns.Close()
 	}
+}
+
+// pass hands f, from now on the attempt's to close, to the QEMU that will be
+// started, and returns the descriptor it will have there.
+func (a *attempt) pass(f *os.File) (fd int) {
+	a.passed = append(a.passed, f)
+	return fdFirstPassed + len(a.passed) - 1
+}
+
+// closePassed closes our copies of what QEMU has inherited.
+func (a *attempt) closePassed() {
+	for _, f := range a.passed {
+		f.Close()
+	}
+	a.passed = nil
 }
 
 // recordIntent records that the machine is about to get a namespace.

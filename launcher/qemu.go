@@ -109,7 +109,7 @@ func (a *attempt) startQEMU(context.Context) error {
 	cmd := exec.Command(p.QEMU, Args(p)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log // Stdin is /dev/null
-	cmd.ExtraFiles = []*os.File{fdQMP - 3: socket, fdVhost - 3: a.claim.File()}
+	cmd.ExtraFiles = append([]*os.File{fdQMP - 3: socket, fdVhost - 3: a.claim.File()}, a.passed...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	a.l.Log.Debug("start QEMU", "machine", a.rec.Name, "args", cmd.Args)
 	if err := a.ns.Do(cmd.Start); err != nil {
@@ -124,7 +124,9 @@ func (a *attempt) startQEMU(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("identify QEMU of machine %q: %w", a.rec.Name, err)
 	}
-	// With our copy closed, a dial to a QEMU that is gone fails at once.
+	// With our copies closed, a dial to a QEMU that is gone fails at once, and a
+	// daemon sees its QEMU end.
+	a.closePassed()
 	a.socket = nil
 	return socket.Close()
 }

@@ -252,6 +252,9 @@ func (l *Launcher) repairRunFolder(ctx context.Context, name string) (done bool,
 	if err := l.unrecorded(name, m.UUID); err != nil || !none {
 		return false, err
 	}
+	if err := l.endDaemonsOf(ctx, name); err != nil {
+		return false, fmt.Errorf("repair run folder %q: %w", name, err)
+	}
 	if err := l.folder(name).removeRun(); err != nil {
 		return false, fmt.Errorf("repair run folder %q: %w", name, err)
 	}

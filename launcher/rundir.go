@@ -30,6 +30,9 @@ func (f folder) marker() string { return filepath.Join(f.run, "uuid") }
 func (f folder) consoleLog() string { return filepath.Join(f.state, "console.log") }
 func (f folder) qemuLog() string    { return filepath.Join(f.state, "qemu.log") }
 
+// daemonLog is where the daemon called name writes, of this run only.
+func (f folder) daemonLog(name string) string { return filepath.Join(f.state, name+".log") }
+
 func (f folder) clientKey() string { return filepath.Join(f.state, "id_ed25519") }
 func (f folder) hostKey() string   { return filepath.Join(f.state, "host_ed25519") }
 

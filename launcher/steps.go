@@ -17,7 +17,7 @@ func Steps() []string {
 // step has it all the same.
 func VerbSteps() map[string][]string {
 	ask := []string{"stop:record", "stop:ask"}
-	down := []string{"stop:quit", "stop:cid", "stop:files", "stop:down", "stop:done"}
+	down := []string{"stop:quit", "stop:daemons", "stop:cid", "stop:files", "stop:down", "stop:done"}
 	remove := []string{"rm:record", "rm:run", "rm:state", "rm:forget", "rm:netns", "rm:ledger", "rm:done"}
 	return map[string][]string{
 		"up":           Steps(),

@@ -153,6 +153,12 @@ func (l *Launcher) settle(ctx context.Context, m *store.Machine) error {
 	if err := l.end(ctx, *m); err != nil {
 		return fmt.Errorf("stop machine %q: %w", m.Name, err)
 	}
+	l.step("stop:daemons")
+	if hasDaemons(m.Spec) {
+		if err := endDaemons(ctx, m.UUID); err != nil {
+			return fmt.Errorf("stop machine %q: %w", m.Name, err)
+		}
+	}
 	l.step("stop:cid")
 	if nsErr == nil {
 		if err := l.settleCID(ctx, ns, *m); err != nil {

@@ -94,7 +94,7 @@ func programs() ([]image.Library, error) {
 			files = append(files, path)
 		}
 	}
-	for _, name := range []string{"qemu-img", "ip", "strace"} {
+	for _, name := range []string{"qemu-img", "virtiofsd", "passt", "swtpm", "ip", "strace"} {
 		if path, ok := findProgram(name); ok {
 			files = append(files, path)
 		}
@@ -120,14 +120,14 @@ func findQEMU() (string, error) {
 	return path, nil
 }
 
-// findProgram looks where administrators' programs are, too: a user's PATH may
-// lack them.
+// findProgram looks where administrators' programs and QEMU's own are, too: a
+// user's PATH may lack them.
 func findProgram(name string) (string, bool) {
 	if path, err := exec.LookPath(name); err == nil {
 		abs, err := filepath.Abs(path)
 		return abs, err == nil
 	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/libexec", "/usr/lib/qemu"} {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return path, true
 		}

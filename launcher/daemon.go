@@ -1,0 +1,95 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/internal/proc"
+)
+
+// daemonMark is the variable by which the daemons of a machine are found: its
+// value is the UUID of the machine's run, so it also finds one whose start nobody
+// got to record, and no daemon of another run.
+const daemonMark = "VMLAUNCH_DAEMON_OF"
+
+// A daemon is a program that serves one run of a machine's QEMU: a folder, a
+// network, a TPM. It begins before QEMU, ends with it, and holds nothing that
+// outlives it.
+type daemon struct {
+	name  string // what it is, for errors and its log
+	path  string // absolute path of the program
+	args  []string
+	files []*os.File // inherited as 3, 4 …; the caller closes its copies
+	here  bool       // in vmlaunch's own network namespace, not in the machine's
+}
+
+// startDaemon starts d, in a session of its own as QEMU is. It is ended when the
+// attempt fails, and when the machine goes down. That it has come up shows on
+// the socket it was given.
+func (a *attempt) startDaemon(d daemon) error {
+	log, err := os.OpenFile(a.files.daemonLog(d.name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log of %s of machine %q: %w", d.name, a.rec.Name, err)
+	}
+	defer log.Close()
+	cmd := exec.Command(d.path, d.args...)
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), daemonMark+"="+a.rec.UUID)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = d.files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	a.l.Log.Debug("start daemon", "machine", a.rec.Name, "args", cmd.Args)
+	a.back.Push("start of "+d.name, func(ctx context.Context) error { return endDaemons(ctx, a.rec.UUID) })
+	start := cmd.Start
+	if !d.here {
+		start = func() error { return a.ns.Do(cmd.Start) }
+	}
+	if err := start(); err != nil {
+		return fmt.Errorf("start %s of machine %q: %w", d.name, a.rec.Name, bare(err))
+	}
+	return cmd.Process.Release() // reaped by whoever is its parent when we have ended
+}
+
+// startDaemons starts what serves the machine's QEMU.
+func (a *attempt) startDaemons(context.Context) error {
+	return nil
+}
+
+// hasDaemons reports whether a machine is one with daemons. It is a pure function.
+func hasDaemons(_ configs.Machine) bool { return false }
+
+// endDaemonsOf ends the daemons of the run whose folder the machine called name
+// has, of which there may be no record.
+func (l *Launcher) endDaemonsOf(ctx context.Context, name string) error {
+	uuid, err := os.ReadFile(l.folder(name).marker())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return endDaemons(ctx, string(uuid))
+}
+
+// endDaemons kills the daemons of one run of a machine and waits until they have
+// ended; none is fine.
+func endDaemons(ctx context.Context, uuid string) error {
+	if uuid == "" {
+		return nil
+	}
+	ids, err := proc.Marked(daemonMark + "=" + uuid)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, kill(ctx, id))
+	}
+	return errors.Join(errs...)
+}
