@@ -42,7 +42,7 @@ func gather(opts []Option) options {
 // that runs but is not ready in time stays, and the error is a [*ReadyError].
 // Launch fails with [configs.Errors]; with [fs.ErrExist] if there is such a
 // machine; with [fs.ErrNotExist] if the image or the namespace does not exist; with a
-// [*ModeError]; with an [*UnrecordedError]; with cidalloc.ErrTaken; with a [*BootError] if QEMU or the guest
+// [*ModeError]; with an [*UnrecordedError]; with an [*ImageInUseError]; with cidalloc.ErrTaken; with a [*BootError] if QEMU or the guest
 // ended; and with [errors.ErrUnsupported] if this host lacks something.
 func (l *Launcher) Launch(ctx context.Context, spec configs.Machine, opts ...Option) (store.Machine, error) {
 	spec.Default()

@@ -57,11 +57,11 @@ func (a *attempt) makeFiles(ctx context.Context) error {
 	if err := a.l.keepCard(card(a.rec)); err != nil {
 		return err
 	}
-	switch a.rec.Spec.Guest() {
-	case configs.GuestLinux:
+	if err := a.makeDisk(ctx); err != nil {
+		return fmt.Errorf("make disks of machine %q: %w", a.rec.Name, err)
+	}
+	if a.rec.Spec.Guest() == configs.GuestLinux {
 		return a.makeInitrd()
-	case configs.GuestDisk:
-		return a.makeDisk(ctx)
 	}
 	return nil
 }
