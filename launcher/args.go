@@ -43,6 +43,10 @@ type Plan struct {
 
 	Drives []Drive // in the guest's order
 
+	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
+	// strings: structure type 11.
+	OEM []string
+
 	CID vsock.CID
 
 	ConsoleSocket string
@@ -103,6 +107,9 @@ func Args(p Plan) []string {
 	args = append(args, driveArgs(p.Drives)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
+	}
+	for _, path := range p.OEM {
+		args = append(args, "-smbios", "type=11,path="+option(path))
 	}
 	if p.Firmware != "" {
 		args = append(args, "-bios", p.Firmware)

@@ -41,6 +41,7 @@ type host struct {
 	boot  image.Boot // of a linux guest, or of a disk guest with a kernel of its own
 	disks disks
 	probe string // firmware of a probe guest
+	first firstBoot
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -73,6 +74,9 @@ func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks 
 func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {
 	var err error
 	if h.disks, err = resolveDisks(spec); err != nil {
+		return err
+	}
+	if h.first, err = resolveFirstBoot(spec); err != nil {
 		return err
 	}
 	switch g := spec.Guest(); {
@@ -172,7 +176,8 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB,
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
-		Drives: planDrives(m.Spec, h.disks, f),
+		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
+		OEM:    planCredentials(m, h.first, f),
 		Extra:  m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {

@@ -60,6 +60,9 @@ func (a *attempt) makeFiles(ctx context.Context) error {
 	if err := a.makeDisk(ctx); err != nil {
 		return fmt.Errorf("make disks of machine %q: %w", a.rec.Name, err)
 	}
+	if err := a.files.writeFirstBoot(a.rec, a.host.first); err != nil {
+		return err
+	}
 	if a.rec.Spec.Guest() == configs.GuestLinux {
 		return a.makeInitrd()
 	}
@@ -77,7 +80,7 @@ func (a *attempt) makeInitrd() error {
 		Hostname:       a.rec.Name,
 		Listen:         []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
 		HostKey:        string(keys.Host),
-		AuthorizedKeys: []string{keys.ClientPub},
+		AuthorizedKeys: letIn(a.rec.Spec, keys),
 		EchoPort:       agentconfig.EchoPort,
 		Modules:        a.host.boot.Modules,
 	}

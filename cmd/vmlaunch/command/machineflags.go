@@ -22,6 +22,8 @@ type machineFlags struct {
 
 	diskSize string
 	disks    []string
+
+	firstBoot firstBootFlags
 }
 
 func (f *machineFlags) add(cmd *cobra.Command) {
@@ -32,6 +34,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&m.Initrd, "initrd", "", "initramfs `FILE` for the kernel of a disk guest")
 	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")
 	f.addDisks(fs)
+	f.addFirstBoot(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, or pid:N (default: this one)")
@@ -44,6 +47,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
 	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
 	complete(cmd, "disk-bus", configs.BusVirtioBlk, configs.BusVirtioSCSI)
+	complete(cmd, "ready", configs.ReadyNotify, configs.ReadySSH, configs.ReadyNone)
 	complete(cmd, "vsock", configs.VsockGlobal, configs.VsockLocal)
 	complete(cmd, "accel", configs.AccelAuto, configs.AccelKVM, configs.AccelTCG)
 	complete(cmd, "machine", configs.BoardPC, configs.BoardQ35)
@@ -77,7 +81,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m))
 	for _, path := range []*string{&m.Image, &m.Kernel, &m.QEMU} {
 		abs, err := absolute(*path)
 		*path = abs
