@@ -49,8 +49,12 @@ type Plan struct {
 
 	CID vsock.CID
 
+	// ConsoleFD, if not 0, is a descriptor that listens on ConsoleSocket.
 	ConsoleSocket string
+	ConsoleFD     int
 	ConsoleLog    string
+
+	FDSets []FDSet // files that QEMU inherits
 
 	// RebootEnds makes QEMU end where the guest would restart: a kernel that
 	// panics while booting is then seen at once, not booted for ever.
@@ -74,7 +78,8 @@ func Args(p Plan) []string {
 		// What libvirt denies too, on all versions: QEMU needs none of it once
 		// it runs as the user it was started by.
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", p.Board,
+		// A core of QEMU's is without the guest's memory.
+		"-machine", p.Board+",dump-guest-core=off",
 		"-accel", p.Accel,
 		"-cpu", "max", // under KVM the same as host
 		"-smp", strconv.Itoa(p.CPUs),
@@ -91,11 +96,11 @@ func Args(p Plan) []string {
 	}
 	// The reason of a shutdown goes to the log in no other way: see ending.go.
 	args = append(args, "-trace", "enable="+traceShutdown, "-trace", "enable="+traceState)
+	args = append(args, fdSetArgs(p.FDSets)...)
 	args = append(args,
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", fdQMP),
 		"-mon", "chardev=qmp,mode=control",
-		"-chardev", fmt.Sprintf("socket,id=console,path=%s,server=on,wait=off,logfile=%s",
-			option(p.ConsoleSocket), option(p.ConsoleLog)),
+		"-chardev", "socket,id=console,"+p.console()+",server=on,wait=off,logfile="+option(p.ConsoleLog),
 		"-serial", "chardev:console",
 		"-device", device(vsockDevice{
 			Driver: "vhost-vsock-pci", ID: deviceVsock,
@@ -122,6 +127,14 @@ func Args(p Plan) []string {
 		args = append(args, "-append", p.Append)
 	}
 	return append(args, p.Extra...)
+}
+
+// console returns where the console listens.
+func (p Plan) console() string {
+	if p.ConsoleFD != 0 {
+		return fmt.Sprintf("fd=%d", p.ConsoleFD)
+	}
+	return "path=" + option(p.ConsoleSocket)
 }
 
 // vsockDevice is a vhost-vsock-pci device; see hw/virtio/vhost-vsock-pci.c in

@@ -275,6 +275,9 @@ func (a *attempt) recordIntent(ctx context.Context) error {
 // put records a.rec. For a machine that is to be new it fails with
 // [fs.ErrExist] if somebody else has made it meanwhile.
 func (a *attempt) put(tx *store.Tx) error {
+	if err := a.chooseUID(tx); err != nil {
+		return err
+	}
 	if !a.fresh || a.recorded {
 		return tx.PutMachine(a.rec)
 	}

@@ -42,6 +42,8 @@ type host struct {
 	disks disks
 	probe string // firmware of a probe guest
 	first firstBoot
+
+	accounts accounts
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -63,7 +65,9 @@ func (l *Launcher) resolve(ctx context.Context, spec configs.Machine) (host, err
 // what is known to be missing already: with it, only what is quick is looked up.
 func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks error) (h host, err error) {
 	h.qemu, err = findQEMU(spec.QEMU)
-	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err)
+	accounts, uerr := resolveAccount(spec.RunAs, os.Geteuid())
+	h.accounts = accounts
+	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err, uerr)
 	if err != nil {
 		return host{}, err
 	}
