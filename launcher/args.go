@@ -42,6 +42,7 @@ type Plan struct {
 	FwCfg    []FwCfg
 
 	Drives []Drive // in the guest's order
+	Shares []Share
 
 	CID vsock.CID
 
@@ -101,6 +102,7 @@ func Args(p Plan) []string {
 		}),
 	)
 	args = append(args, driveArgs(p.Drives)...)
+	args = append(args, shareArgs(p.Shares)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}

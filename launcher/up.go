@@ -68,6 +68,8 @@ func differences(m store.Machine, said configs.Machine) []string {
 	compare("ephemeral", have.Ephemeral, said.Ephemeral, !said.Ephemeral)
 	compare("disk bus", have.DiskBus, said.DiskBus, said.DiskBus == "")
 	compare("disks", fmt.Sprint(have.Disks), fmt.Sprint(likeDisks(said.Disks, have.Disks)), len(said.Disks) == 0)
+	compare("mounts", fmt.Sprint(have.Mounts), fmt.Sprint(said.Mounts), len(said.Mounts) == 0)
+	compare("mount type", have.MountType, said.MountType, said.MountType == "")
 	compare("cpus", have.CPUs, said.CPUs, said.CPUs == 0)
 	compare("memory", fmt.Sprintf("%dM", have.MemoryMiB), fmt.Sprintf("%dM", said.MemoryMiB), said.MemoryMiB == 0)
 	compare("netns", have.Netns, said.Netns, said.Netns == "")
