@@ -57,12 +57,12 @@ func (a *attempt) startDaemon(d daemon) error {
 }
 
 // startDaemons starts what serves the machine's QEMU.
-func (a *attempt) startDaemons(context.Context) error {
-	return nil
+func (a *attempt) startDaemons(ctx context.Context) error {
+	return a.startForwarder(ctx)
 }
 
 // hasDaemons reports whether a machine is one with daemons. It is a pure function.
-func hasDaemons(_ configs.Machine) bool { return false }
+func hasDaemons(spec configs.Machine) bool { return len(spec.Ports) > 0 }
 
 // endDaemonsOf ends the daemons of the run whose folder the machine called name
 // has, of which there may be no record.

@@ -76,6 +76,7 @@ func (a *attempt) makeInitrd() error {
 		HostKey:        string(keys.Host),
 		AuthorizedKeys: []string{keys.ClientPub},
 		EchoPort:       agentconfig.EchoPort,
+		ForwardPort:    agentconfig.ForwardPort,
 		Modules:        a.host.boot.Modules,
 	}
 	if a.rec.NotifyPort != 0 {

@@ -162,7 +162,7 @@ func (l *Launcher) ask(ctx context.Context, m store.Machine) error {
 			return nil
 		}
 		if errors.Is(err, guest.ErrIdentity) {
-			return err
+			return l.connectError(ctx, m, err)
 		}
 		select {
 		case <-ctx.Done():

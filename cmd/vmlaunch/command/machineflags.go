@@ -19,6 +19,7 @@ type machineFlags struct {
 	memory  string
 	cid     string
 	timeout time.Duration
+	ports   []string
 }
 
 func (f *machineFlags) add(cmd *cobra.Command) {
@@ -32,6 +33,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, or pid:N (default: this one)")
 	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
 	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N`, in or outside cid.range (default: one of the range that is free)")
+	fs.StringArrayVarP(&f.ports, "publish", "p", nil, "let a port of this host lead into the machine, `LISTEN:TARGET` as 8080:80 (see port-forward); may be repeated")
 	fs.StringVar(&m.Accel, "accel", "", "auto (default), kvm or tcg")
 	fs.StringVar(&m.Board, "machine", "", "QEMU's `BOARD`: pc (default) or q35")
 	fs.StringVar(&m.QEMU, "qemu", "", "another QEMU: name or `PATH`")
@@ -70,6 +72,12 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		cid, err := vsock.ParseCID(f.cid)
 		m.CID = uint32(cid)
 		errs = append(errs, err)
+	}
+	forwards, err := parseForwards(f.ports)
+	errs = append(errs, err)
+	m.Ports = nil
+	for _, one := range forwards {
+		m.Ports = append(m.Ports, one.String())
 	}
 	for _, path := range []*string{&m.Image, &m.Kernel, &m.QEMU} {
 		abs, err := absolute(*path)
