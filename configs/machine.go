@@ -81,6 +81,9 @@ type Machine struct {
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
 
+	// Ports are forwards of this host to the machine, see [ParseForward].
+	Ports []string `json:"ports,omitempty" yaml:"ports,omitempty"`
+
 	Accel    string   `json:"accel,omitempty" yaml:"accel,omitempty"`
 	Board    string   `json:"board,omitempty" yaml:"board,omitempty"`
 	QEMU     string   `json:"qemu,omitempty" yaml:"qemu,omitempty"`           // binary: a path, or a name looked up in PATH
@@ -147,6 +150,7 @@ func (m Machine) Validate() error {
 	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {
 		errs.add("cid", fmt.Sprint(c), "is reserved (want 3 to 4294967294)")
 	}
+	m.checkPorts(&errs)
 	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
 	errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
 	if m.QEMU == "" || strings.ContainsRune(m.QEMU, 0) {
@@ -183,6 +187,26 @@ func (m Machine) validateBoot(errs *Errors) {
 			errs.unwanted("initrd", m.Initrd, "the disk boots its own kernel (name one with --kernel)")
 			errs.unwanted("append", m.Append, "the disk boots its own kernel (name one with --kernel)")
 		}
+	}
+}
+
+// checkPorts finds the mistakes in Ports: each one's own, and two that listen in one
+// place.
+func (m Machine) checkPorts(errs *Errors) {
+	listens := make(map[Endpoint]bool)
+	for _, s := range m.Ports {
+		f, err := ParseForward(s)
+		switch {
+		case err != nil:
+			errs.add("port", s, err.Error())
+		case f.Listen.Network == NetworkUnix && !filepath.IsAbs(f.Listen.Path):
+			errs.add("port", s, "want an absolute path to listen on")
+		case f.Listen.Port != 0 && listens[f.Listen], f.Listen.Path != "" && listens[f.Listen]:
+			errs.add("port", s, "another one listens there")
+		case m.Image == ImageProbe && f.Target.Network != NetworkVsock:
+			errs.add("port", s, "the probe guest has vsock:PORT only")
+		}
+		listens[f.Listen] = true
 	}
 }
 

@@ -82,6 +82,7 @@ func (a *attempt) makeInitrd() error {
 		HostKey:        string(keys.Host),
 		AuthorizedKeys: letIn(a.rec.Spec, keys),
 		EchoPort:       agentconfig.EchoPort,
+		ForwardPort:    agentconfig.ForwardPort,
 		Modules:        a.host.boot.Modules,
 		Mounts:         guestMounts(a.host.mounts.shares),
 	}

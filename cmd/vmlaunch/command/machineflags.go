@@ -25,6 +25,7 @@ type machineFlags struct {
 
 	firstBoot firstBootFlags
 	mounts    []string
+	ports     []string
 }
 
 func (f *machineFlags) add(cmd *cobra.Command) {
@@ -42,6 +43,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, pid:N or container:NAME (default: this one)")
 	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
 	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N`, in or outside cid.range (default: one of the range that is free)")
+	fs.StringArrayVarP(&f.ports, "publish", "p", nil, "let a port of this host lead into the machine, `LISTEN:TARGET` as 8080:80 (see port-forward); may be repeated")
 	fs.StringVar(&m.Accel, "accel", "", "auto (default), kvm or tcg")
 	fs.StringVar(&m.Board, "machine", "", "QEMU's `BOARD`: pc (default) or q35")
 	fs.StringVar(&m.QEMU, "qemu", "", "another QEMU: name or `PATH`")
@@ -85,6 +87,12 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		errs = append(errs, err)
 	}
 	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseMounts(&m))
+	forwards, err := parseForwards(f.ports)
+	errs = append(errs, err)
+	m.Ports = nil
+	for _, one := range forwards {
+		m.Ports = append(m.Ports, one.String())
+	}
 	for _, path := range []*string{&m.Image, &m.Kernel, &m.QEMU} {
 		abs, err := absolute(*path)
 		*path = abs
