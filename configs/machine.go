@@ -71,13 +71,22 @@ type Machine struct {
 	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
 	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
 	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
+	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
+	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
 
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
-	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path or pid:N; "" is the caller's own
+	Hugepages bool   `json:"hugepages,omitempty" yaml:"hugepages,omitempty"` // the guest's memory is in huge pages
+	Limits    Limits `json:"limits,omitzero" yaml:"limits,omitempty"`
+	RunAs     string `json:"run_as,omitempty" yaml:"run_as,omitempty"` // user that QEMU runs as; "" is one of its own if root asks, else who asks
+
+	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
+
+	// Ports are forwards of this host to the machine, see [ParseForward].
+	Ports []string `json:"ports,omitempty" yaml:"ports,omitempty"`
 
 	Accel    string   `json:"accel,omitempty" yaml:"accel,omitempty"`
 	Board    string   `json:"board,omitempty" yaml:"board,omitempty"`
@@ -131,6 +140,7 @@ func (m Machine) Validate() error {
 	m.validateBoot(&errs)
 	m.validateDisks(&errs)
 	m.validateFirstBoot(&errs)
+	m.validateMounts(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}
@@ -139,11 +149,13 @@ func (m Machine) Validate() error {
 	} else if m.MemoryMiB > maxMemoryMiB {
 		errs.add("memory", fmt.Sprintf("%dM", m.MemoryMiB), fmt.Sprintf("want at most %dM", maxMemoryMiB))
 	}
+	m.validateResources(&errs)
 	errs.check("netns", m.Netns, validNetns(m.Netns))
 	errs.oneOf("vsock", m.Vsock, "", VsockGlobal, VsockLocal)
 	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {
 		errs.add("cid", fmt.Sprint(c), "is reserved (want 3 to 4294967294)")
 	}
+	m.checkPorts(&errs)
 	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
 	errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
 	if m.QEMU == "" || strings.ContainsRune(m.QEMU, 0) {
@@ -180,6 +192,26 @@ func (m Machine) validateBoot(errs *Errors) {
 			errs.unwanted("initrd", m.Initrd, "the disk boots its own kernel (name one with --kernel)")
 			errs.unwanted("append", m.Append, "the disk boots its own kernel (name one with --kernel)")
 		}
+	}
+}
+
+// checkPorts finds the mistakes in Ports: each one's own, and two that listen in one
+// place.
+func (m Machine) checkPorts(errs *Errors) {
+	listens := make(map[Endpoint]bool)
+	for _, s := range m.Ports {
+		f, err := ParseForward(s)
+		switch {
+		case err != nil:
+			errs.add("port", s, err.Error())
+		case f.Listen.Network == NetworkUnix && !filepath.IsAbs(f.Listen.Path):
+			errs.add("port", s, "want an absolute path to listen on")
+		case f.Listen.Port != 0 && listens[f.Listen], f.Listen.Path != "" && listens[f.Listen]:
+			errs.add("port", s, "another one listens there")
+		case m.Image == ImageProbe && f.Target.Network != NetworkVsock:
+			errs.add("port", s, "the probe guest has vsock:PORT only")
+		}
+		listens[f.Listen] = true
 	}
 }
 

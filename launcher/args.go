@@ -42,6 +42,7 @@ type Plan struct {
 	FwCfg    []FwCfg
 
 	Drives []Drive // in the guest's order
+	Shares []Share
 
 	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
 	// strings: structure type 11.
@@ -79,7 +80,7 @@ func Args(p Plan) []string {
 		// it runs as the user it was started by.
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		// A core of QEMU's is without the guest's memory.
-		"-machine", p.Board+",dump-guest-core=off",
+		"-machine", p.Board + ",dump-guest-core=off",
 		"-accel", p.Accel,
 		"-cpu", "max", // under KVM the same as host
 		"-smp", strconv.Itoa(p.CPUs),
@@ -110,6 +111,7 @@ func Args(p Plan) []string {
 		}),
 	)
 	args = append(args, driveArgs(p.Drives)...)
+	args = append(args, shareArgs(p.Shares)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}

@@ -35,6 +35,7 @@ func (b *bench) fakeSpec(f fakeqemu.Behaviour) configs.Machine {
 	return configs.Machine{
 		Name: "web", Image: configs.ImageProbe, Netns: b.netnsName(""), Vsock: configs.VsockGlobal, CID: 42,
 		Accel: configs.AccelTCG, QEMU: fakeqemu.Install(b.t, f),
+		RunAs: rootUser, // the double is in a folder of root's
 	}
 }
 

@@ -141,6 +141,7 @@ type attempt struct {
 	ready    *guest.Ready // nil if nobody will wait
 	socket   closer       // the QMP socket, until QEMU has it
 	passed   []*os.File   // what QEMU inherits besides, see pass
+	daemons  []started    // in the order of their start
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack

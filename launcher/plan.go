@@ -43,6 +43,7 @@ type host struct {
 	probe string // firmware of a probe guest
 	first firstBoot
 
+	mounts   mounts
 	accounts accounts
 }
 
@@ -72,7 +73,11 @@ func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks 
 		return host{}, err
 	}
 	h.accel, err = l.chooseAccel(ctx, h.qemu, spec.Accel)
-	return h, errors.Join(err, l.resolveImage(ctx, spec, &h))
+	err = errors.Join(err, l.resolveImage(ctx, spec, &h))
+	if opensFolders(h.mounts.shares) {
+		h.accounts.own = false
+	}
+	return h, err
 }
 
 func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {
@@ -81,6 +86,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		return err
 	}
 	if h.first, err = resolveFirstBoot(spec); err != nil {
+		return err
+	}
+	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
 		return err
 	}
 	switch g := spec.Guest(); {
@@ -99,7 +107,7 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		h.boot = image.Boot{Kernel: kernel.Path, Initrd: spec.Initrd}
 		return checkFile("initrd", spec.Initrd)
 	}
-	h.boot, err = l.Cache.Linux(ctx, kernel)
+	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
 	return err
 }
 
@@ -182,7 +190,8 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
 		OEM:    planCredentials(m, h.first, f),
-		Extra:  m.Spec.QEMUArgs,
+		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
+		Extra: m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {
 	case configs.GuestProbe:

@@ -15,17 +15,18 @@ import (
 func mayImport() map[string][]string {
 	return map[string][]string{
 		"cmd/vmlaunch":         {"cmd/vmlaunch/command"},
-		"cmd/vmlaunch/command": {"launcher", "guest", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
-		"cmd/vmlaunch-guest":   {"internal/agentconfig", "vsock"},
+		"cmd/vmlaunch/command": {"launcher", "guest", "forward", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"cmd/vmlaunch-guest":   {"internal/agentconfig", "internal/tunnel", "vsock", "forward"},
 
-		"launcher": {"guest", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"launcher": {"guest", "forward", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"nest":     {"guest", "image", "qmp", "configs", "internal/*"},
-		"guest":    {"vsock", "netns", "qmp", "configs", "internal/*"},
+		"guest":    {"forward", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cidalloc": {"store", "vsock", "netns", "internal/*"},
 		"store":    {"vsock", "netns", "configs", "internal/proc"},
 		"image":    {"configs", "internal/*"},
 		"netns":    {"vsock"},
 
+		"forward": {},
 		"vsock":   {},
 		"qmp":     {},
 		"configs": {},
@@ -33,6 +34,7 @@ func mayImport() map[string][]string {
 		"internal/agentconfig": {},
 		"internal/paths":       {},
 		"internal/proc":        {},
+		"internal/tunnel":      {},
 		"internal/undo":        {},
 
 		// For tests only; nothing but tests imports these.

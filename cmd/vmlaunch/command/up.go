@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/configs"
 )
 
 type upOptions struct {
@@ -58,6 +60,11 @@ func (o *upOptions) run(cmd *cobra.Command, a *app, name string) error {
 		return err
 	}
 	a.tell("%s %s, cid %d in %s", m.Name, upState(o.detach, before.QEMU == m.QEMU, m.Spec.Awaited()), m.CID, where(m.Netns))
+	for _, served := range l.Ports(m.Name) {
+		if f, err := configs.ParseForward(served); err == nil { // we wrote it
+			a.tell("%s leads to %s of %s", f.Listen, targetOf(f), m.Name)
+		}
+	}
 	return nil
 }
 
