@@ -34,6 +34,7 @@ type Plan struct {
 	// SharedMemory makes the guest's memory one that other processes can map: what
 	// the daemons of vhost-user devices need.
 	SharedMemory bool
+	Hugepages    bool // the guest's memory is in huge pages
 
 	Firmware string // a guest that is firmware; excludes Kernel
 	Kernel   string
@@ -87,10 +88,10 @@ func Args(p Plan) []string {
 		"-m", fmt.Sprintf("size=%dM", p.MemoryMiB),
 		"-S", // the guest starts when the launcher is ready for it
 	}
-	if p.SharedMemory {
-		args = append(args,
-			"-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", p.MemoryMiB),
-			"-machine", "memory-backend=ram")
+	if p.SharedMemory || p.Hugepages {
+		args = append(args, "-object", string(text(memory{
+			Type: "memory-backend-memfd", ID: "ram", Size: p.MemoryMiB * mib, Share: p.SharedMemory, Hugepages: p.Hugepages,
+		})), "-machine", "memory-backend=ram")
 	}
 	if p.RebootEnds {
 		args = append(args, "-action", "reboot=shutdown")
@@ -137,6 +138,16 @@ func (p Plan) console() string {
 		return fmt.Sprintf("fd=%d", p.ConsoleFD)
 	}
 	return "path=" + option(p.ConsoleSocket)
+}
+
+// memory is a backend of the guest's memory; see MemoryBackendMemfdProperties in
+// qapi/qom.json of QEMU's source.
+type memory struct {
+	Type      string `json:"qom-type"`
+	ID        string `json:"id"`
+	Size      int    `json:"size"` // bytes
+	Share     bool   `json:"share"`
+	Hugepages bool   `json:"hugetlb,omitempty"`
 }
 
 // vsockDevice is a vhost-vsock-pci device; see hw/virtio/vhost-vsock-pci.c in

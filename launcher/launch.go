@@ -142,6 +142,8 @@ type attempt struct {
 	socket   closer       // the QMP socket, until QEMU has it
 	passed   []*os.File   // what QEMU inherits besides, see pass
 	daemons  []started    // in the order of their start
+	group    group        // what its processes are born in
+	endScope func()       // ends what keeps a scope until QEMU is in it; nil for nothing
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack
@@ -238,6 +240,10 @@ func (a *attempt) close() {
 		a.socket.Close()
 	}
 	a.closePassed()
+	a.group.Close()
+	if a.endScope != nil {
+		a.endScope()
+	}
 	if a.claim != nil {
 		a.claim.Close()
 	}

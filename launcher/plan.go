@@ -68,7 +68,7 @@ func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks 
 	h.qemu, err = findQEMU(spec.QEMU)
 	accounts, uerr := resolveAccount(spec.RunAs, os.Geteuid())
 	h.accounts = accounts
-	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err, uerr)
+	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err, uerr, checkLimits(spec.Limits), checkMemory(spec))
 	if err != nil {
 		return host{}, err
 	}
@@ -185,7 +185,7 @@ func bare(err error) error {
 func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 	p := Plan{
 		QEMU: h.qemu, Name: m.Name, UUID: m.UUID,
-		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB,
+		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB, Hugepages: m.Spec.Hugepages,
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),

@@ -126,7 +126,7 @@ func (a *attempt) startQEMU(context.Context) error {
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log // Stdin is /dev/null
 	cmd.ExtraFiles = append([]*os.File{fdQMP - 3: socket, fdVhost - 3: a.claim.File()}, a.passed...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}
+	cmd.SysProcAttr = a.group.into(&syscall.SysProcAttr{Setsid: true, Credential: who.credential()})
 	if who.foreign() {
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} // ours is none of its business
 	}
