@@ -504,6 +504,51 @@ func TestRunReturnsQEMUsExit(t *testing.T) {
 	b.wantNothing()
 }
 
+// TestRunKeeps runs a machine three times: it is kept, started again, and taken over
+// from a run that was killed.
+func TestRunKeeps(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{Exit: 7})
+	uuids := map[string]bool{}
+	quit := func(ctx context.Context, m store.Machine) error {
+		uuids[m.UUID] = true
+		c, err := b.QMP(ctx, m.Name)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.Quit(ctx)
+	}
+	run := func(when string) {
+		t.Helper()
+		if exit, err := b.Run(t.Context(), spec, quit, Keeping(true)); exit != 7 || err != nil {
+			t.Errorf("%s: got %d, %v, want QEMU's exit status 7", when, exit, err)
+		}
+		if s := b.state("web"); !s.down() {
+			t.Errorf("%s: %s, want it kept, and down", when, s)
+		}
+	}
+	run("the first time")
+	run("again")
+	b.killAt("keep", "start", spec)
+	if s := b.state("web"); s != Running {
+		t.Fatalf("%s, want it running without its vmlaunch", s)
+	}
+	run("after one that was killed")
+	if len(uuids) != 3 {
+		t.Errorf("%d runs, want 3 of them", len(uuids))
+	}
+	other := spec
+	other.CPUs = 2
+	if _, err := b.Run(t.Context(), other, quit, Keeping(true)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want that it is another machine", err)
+	}
+	if err := b.Down(t.Context(), "web", 0); err != nil {
+		t.Fatal(err)
+	}
+	b.wantNothing()
+}
+
 // TestManyAtOnceInOneNamespace launches machines that all would make the same
 // namespace, and takes them down, all at once.
 func TestManyAtOnceInOneNamespace(t *testing.T) {

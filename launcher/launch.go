@@ -20,11 +20,15 @@ import (
 // An Option changes how a launch goes.
 type Option func(*options)
 
-type options struct{ detached bool }
+type options struct{ detached, keep bool }
 
 // Detached makes a launch return when the machine runs, without waiting for
 // its guest to be ready.
 func Detached() Option { return func(o *options) { o.detached = true } }
+
+// Keeping says whether [Launcher.Run] leaves the machine, down, when it has ended.
+// Then it also starts one that was left so.
+func Keeping(keep bool) Option { return func(o *options) { o.keep = keep } }
 
 func gather(opts []Option) options {
 	var o options
