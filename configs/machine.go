@@ -69,6 +69,10 @@ type Machine struct {
 	QEMUArgs []string `json:"qemu_args,omitempty" yaml:"qemu_args,omitempty"` // added as they are
 
 	ReadyTimeout Duration `json:"ready_timeout,omitempty" yaml:"ready_timeout,omitempty"`
+
+	Lab     string            `json:"lab,omitempty" yaml:"lab,omitempty"`         // the copy of a lab that it belongs to; "" for none
+	Service string            `json:"service,omitempty" yaml:"service,omitempty"` // its name in the lab, and so its host name
+	Labels  map[string]string `json:"labels,omitempty" yaml:"labels,omitempty"`
 }
 
 // Default fills in what was not said. Calling it twice changes nothing.
@@ -136,7 +140,10 @@ func (m Machine) Validate() error {
 	if m.ReadyTimeout <= 0 {
 		errs.add("timeout", m.ReadyTimeout.String(), "want more than zero")
 	}
-	for _, s := range append([]string{m.Append}, m.QEMUArgs...) {
+	if strings.ContainsAny(m.Append, "\x00\n") {
+		errs.add("append", m.Append, "holds a line break or a NUL byte")
+	}
+	for _, s := range m.QEMUArgs {
 		if strings.ContainsAny(s, "\x00\n") {
 			errs.add("argument", s, "holds a line break or a NUL byte")
 		}
