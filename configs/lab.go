@@ -25,7 +25,6 @@ type LabMachine struct {
 	Machine
 	Role      string            `json:"role"`                // the name that its replicas have together
 	Replica   int               `json:"replica,omitempty"`   // from 1; 0 if there is one only
-	CIDRange  *CIDRange         `json:"cid_range,omitempty"` // from which its CID is chosen
 	DependsOn map[string]string `json:"depends_on,omitempty"`
 }
 

@@ -53,8 +53,8 @@ func TestReadLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	load := LabMachine{
-		Machine: Machine{Image: ImageProbe, Netns: "old", Labels: map[string]string{"team": "net"}, ReadyTimeout: Duration(90 * time.Second)},
-		Role:    "load", CIDRange: &CIDRange{100, 199}, DependsOn: map[string]string{"web": DependsRunning, "db": DependsReady},
+		Machine: Machine{Image: ImageProbe, Netns: "old", CIDRange: CIDRange{100, 199}, Labels: map[string]string{"team": "net"}, ReadyTimeout: Duration(90 * time.Second)},
+		Role:    "load", DependsOn: map[string]string{"web": DependsRunning, "db": DependsReady},
 	}
 	first, second := load, load
 	first.Replica, first.Service = 1, "load-1"

@@ -131,7 +131,7 @@ func readCID(r *labReader, key, v *yaml.Node, m *machineEntry) {
 		return
 	}
 	if in, err := ParseCIDRange(s); err == nil {
-		m.CIDRange = &in
+		m.CID, m.CIDRange = 0, in
 		return
 	}
 	in, err := ParseCIDRange(s + "-" + s)
@@ -139,7 +139,7 @@ func readCID(r *labReader, key, v *yaml.Node, m *machineEntry) {
 		r.fail(v, "cid %q: want auto, a number from %d to %d, or a range such as 100-199", s, firstCID, uint32(lastCID))
 		return
 	}
-	m.CID = in.First
+	m.CID, m.CIDRange = in.First, CIDRange{}
 }
 
 func readReplicas(r *labReader, key, v *yaml.Node, m *machineEntry) {

@@ -63,6 +63,9 @@ type Machine struct {
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
 
+	// CIDRange is what to choose from if CID is 0; zero for what the settings say.
+	CIDRange CIDRange `json:"cid_range,omitzero" yaml:"cid_range,omitempty"`
+
 	Accel    string   `json:"accel,omitempty" yaml:"accel,omitempty"`
 	Board    string   `json:"board,omitempty" yaml:"board,omitempty"`
 	QEMU     string   `json:"qemu,omitempty" yaml:"qemu,omitempty"`           // binary: a path, or a name looked up in PATH

@@ -25,6 +25,21 @@ type Settings struct {
 // A CIDRange is the CIDs from First to Last, both of them in it.
 type CIDRange struct{ First, Last uint32 }
 
+// String returns FIRST-LAST.
+func (r CIDRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last) }
+
+// MarshalText writes r as [CIDRange.String] does. It never fails.
+func (r CIDRange) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads r as [ParseCIDRange] does, and fails as it does.
+func (r *CIDRange) UnmarshalText(text []byte) error {
+	in, err := ParseCIDRange(string(text))
+	if err == nil {
+		*r = in
+	}
+	return err
+}
+
 // ParseCIDRange reads FIRST-LAST, two numbers that a guest can have as its CID. It
 // fails on anything else.
 func ParseCIDRange(s string) (CIDRange, error) {

@@ -15,9 +15,11 @@ import (
 func mayImport() map[string][]string {
 	return map[string][]string{
 		"cmd/vmlaunch":         {"cmd/vmlaunch/command"},
-		"cmd/vmlaunch/command": {"launcher", "guest", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"cmd/vmlaunch/command": {"lab", "fleet", "launcher", "guest", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cmd/vmlaunch-guest":   {"internal/agentconfig", "vsock"},
 
+		"lab":      {"fleet", "launcher", "store", "vsock", "netns", "configs"},
+		"fleet":    {},
 		"launcher": {"guest", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"nest":     {"guest", "image", "qmp", "configs", "internal/*"},
 		"guest":    {"vsock", "netns", "qmp", "configs", "internal/*"},

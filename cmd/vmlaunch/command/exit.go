@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
 	"github.com/vmlaunch/vmlaunch/netns"
@@ -88,6 +89,7 @@ func causes() []cause {
 		{StateUnusable, "`store.ErrCorrupt`", is(store.ErrCorrupt)},
 		{TimedOut, "`store.ErrLocked`", is(store.ErrLocked)},
 		{Unable, "`errors.ErrUnsupported`", is(errors.ErrUnsupported)},
+		{CIDConflict, "`*lab.ClashError`", as[*lab.ClashError]},
 		{Conflict, "`*launcher.PhaseError`", as[*launcher.PhaseError]},
 		{NotFound, "`fs.ErrNotExist`", is(fs.ErrNotExist)},
 		{Conflict, "`fs.ErrExist`", is(fs.ErrExist)},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/vsock"
@@ -19,11 +20,18 @@ type machineFlags struct {
 	memory  string
 	cid     string
 	timeout time.Duration
+	flags   map[string]bool // the names of them all
 }
 
 func (f *machineFlags) add(cmd *cobra.Command) {
 	fs, m := cmd.Flags(), &f.spec
 	fs.SortFlags = false
+	before := map[string]bool{}
+	fs.VisitAll(func(one *pflag.Flag) { before[one.Name] = true })
+	defer func() {
+		f.flags = map[string]bool{}
+		fs.VisitAll(func(one *pflag.Flag) { f.flags[one.Name] = !before[one.Name] })
+	}()
 	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, or the path of a disk image")
 	fs.StringVar(&m.Kernel, "kernel", "", "kernel `REF` of a linux guest: host, light, distro:7.3, or a path")
 	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")
