@@ -57,7 +57,7 @@ func FuzzMachine(f *testing.F) {
 		if m.Validate() != nil {
 			return
 		}
-		for _, s := range append([]string{m.Name, m.Append, m.Netns, m.Image, m.Kernel, m.QEMU}, m.QEMUArgs...) {
+		for _, s := range append([]string{m.Name, m.Append, m.Netns, m.Image, m.Kernel, m.Initrd, m.QEMU}, m.QEMUArgs...) {
 			if strings.ContainsRune(s, 0) {
 				t.Errorf("%q passes, and can be no argument of a program", s)
 			}

@@ -51,10 +51,18 @@ const (
 // said"; [Machine.Default] fills in what vmlaunch chooses then.
 type Machine struct {
 	Name  string `json:"name" yaml:"name"`
-	Image string `json:"image,omitempty" yaml:"image,omitempty"` // "linux", "probe" or a path
+	Image string `json:"image,omitempty" yaml:"image,omitempty"` // "linux", "probe" or the path of a disk image
 
-	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"` // a reference of image.Cache.Kernel; linux only
-	Append string `json:"append,omitempty" yaml:"append,omitempty"` // added to the kernel's command line; linux only
+	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"` // a reference of image.Cache.Kernel; of a disk guest "" lets the disk boot itself
+	Initrd string `json:"initrd,omitempty" yaml:"initrd,omitempty"` // path of an initramfs; of a disk guest with a kernel only
+	Append string `json:"append,omitempty" yaml:"append,omitempty"` // the kernel's command line; the linux guest's is added to
+
+	// The disk that an image is becomes the lowest layer of the machine's own: it is
+	// never written.
+	DiskSizeMiB int    `json:"disk_size_mib,omitempty" yaml:"disk_size_mib,omitempty"` // of a disk guest; 0 is the image's own size
+	Ephemeral   bool   `json:"ephemeral,omitempty" yaml:"ephemeral,omitempty"`         // what a disk guest writes is gone when it stops
+	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
+	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
@@ -82,9 +90,12 @@ type Machine struct {
 func (m *Machine) Default() {
 	set(&m.Image, ImageLinux)
 	set(&m.CPUs, 1)
-	switch m.Image {
-	case ImageProbe:
+	set(&m.DiskBus, BusVirtioBlk)
+	switch m.Guest() {
+	case GuestProbe:
 		set(&m.MemoryMiB, minMemoryProbeMiB)
+	case GuestDisk: // distributions' images say 512 MiB to 1 GiB is the least
+		set(&m.MemoryMiB, 1024)
 	default:
 		// A stock kernel's ELF image alone takes 60 MiB. Memory that the guest
 		// does not touch costs nothing.
@@ -115,13 +126,8 @@ func (m Machine) Validate() error {
 	if strings.ContainsRune(m.Kernel, 0) {
 		errs.add("kernel", m.Kernel, "holds a NUL byte")
 	}
-	if m.Image == ImageProbe {
-		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
-		errs.unwanted("append", m.Append, "the probe guest has no kernel")
-		if m.CPUs > 1 {
-			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
-		}
-	}
+	m.validateBoot(&errs)
+	m.validateDisks(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}
@@ -152,6 +158,29 @@ func (m Machine) Validate() error {
 		}
 	}
 	return errs.orNil()
+}
+
+// validateBoot adds what can't be said of this kind of guest to errs.
+func (m Machine) validateBoot(errs *Errors) {
+	if m.Initrd != "" && (!filepath.IsAbs(m.Initrd) || strings.ContainsRune(m.Initrd, 0)) {
+		errs.add("initrd", m.Initrd, "want an absolute path without NUL bytes")
+	}
+	switch m.Guest() {
+	case GuestProbe:
+		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
+		errs.unwanted("initrd", m.Initrd, "the probe guest has no kernel")
+		errs.unwanted("append", m.Append, "the probe guest has no kernel")
+		if m.CPUs > 1 {
+			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
+		}
+	case GuestLinux:
+		errs.unwanted("initrd", m.Initrd, "the linux guest has its own")
+	case GuestDisk:
+		if m.Kernel == "" {
+			errs.unwanted("initrd", m.Initrd, "the disk boots its own kernel (name one with --kernel)")
+			errs.unwanted("append", m.Append, "the disk boots its own kernel (name one with --kernel)")
+		}
+	}
 }
 
 func (m Machine) leastMemoryMiB() int {

@@ -23,14 +23,14 @@ type Access struct {
 
 // Access returns the way into the machine called name, which need not run. It
 // fails with [fs.ErrNotExist] if there is no such machine or it was never started,
-// and with [errors.ErrUnsupported] for a probe guest.
+// and with [errors.ErrUnsupported] for a guest without our keys.
 func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
 	m, err := l.record(ctx, name)
 	if err != nil {
 		return Access{}, err
 	}
-	if m.Spec.Image == configs.ImageProbe {
-		return Access{}, fmt.Errorf("machine %q: %w", name, noSSH())
+	if err := checkSSH(m.Spec); err != nil {
+		return Access{}, fmt.Errorf("machine %q: %w", name, err)
 	}
 	f := l.folder(name)
 	keys, err := f.readKeys()
@@ -47,7 +47,13 @@ func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
 	return a, nil
 }
 
-// noSSH says why nobody can enter a probe guest.
-func noSSH() error {
-	return &MissingError{What: "SSH server in a probe guest", Need: "run programs in it"}
+// checkSSH fails with a [*MissingError] for guests that nobody can enter.
+func checkSSH(spec configs.Machine) error {
+	switch spec.Guest() {
+	case configs.GuestProbe:
+		return &MissingError{What: "SSH server in a probe guest", Need: "run programs in it"}
+	case configs.GuestDisk:
+		return &MissingError{What: "SSH server that we know in a disk guest", Need: "run programs in it", Hint: "vmlaunch console " + spec.Name}
+	}
+	return nil
 }

@@ -41,6 +41,8 @@ type Plan struct {
 	Append   string
 	FwCfg    []FwCfg
 
+	Drives []Drive // in the guest's order
+
 	CID vsock.CID
 
 	ConsoleSocket string
@@ -98,6 +100,7 @@ func Args(p Plan) []string {
 			VhostFD: strconv.Itoa(fdVhost),
 		}),
 	)
+	args = append(args, driveArgs(p.Drives)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}
@@ -105,7 +108,11 @@ func Args(p Plan) []string {
 		args = append(args, "-bios", p.Firmware)
 	}
 	if p.Kernel != "" {
-		args = append(args, "-kernel", p.Kernel, "-initrd", p.Initrd, "-append", p.Append)
+		args = append(args, "-kernel", p.Kernel)
+		if p.Initrd != "" {
+			args = append(args, "-initrd", p.Initrd)
+		}
+		args = append(args, "-append", p.Append)
 	}
 	return append(args, p.Extra...)
 }

@@ -15,7 +15,7 @@ import (
 // from inside its namespace. Whoever answers has to prove that it is this
 // machine, by the host key that was made for it. The caller closes the client.
 // It fails with [fs.ErrNotExist], with a [*PhaseError] if the machine is down, with
-// [errors.ErrUnsupported] for a probe guest, and as guest.Dial does.
+// [errors.ErrUnsupported] for a guest without SSH, and as guest.Dial does.
 func (l *Launcher) Client(ctx context.Context, name string) (*guest.Client, error) {
 	m, err := l.running(ctx, name)
 	if err != nil {
@@ -29,8 +29,8 @@ func (l *Launcher) Client(ctx context.Context, name string) (*guest.Client, erro
 }
 
 func (l *Launcher) dialClient(ctx context.Context, m store.Machine) (*guest.Client, error) {
-	if m.Spec.Image == configs.ImageProbe {
-		return nil, noSSH()
+	if err := checkSSH(m.Spec); err != nil {
+		return nil, err
 	}
 	keys, err := l.folder(m.Name).readKeys()
 	if err != nil {
@@ -65,8 +65,8 @@ func (l *Launcher) Probe(ctx context.Context, name string) (*guest.Probe, error)
 }
 
 func (l *Launcher) dialProbe(ctx context.Context, m store.Machine) (*guest.Probe, error) {
-	if m.Spec.Image != configs.ImageProbe {
-		return nil, &MissingError{What: "control port in a " + m.Spec.Image + " guest", Need: "talk to it as to a probe"}
+	if m.Spec.Guest() != configs.GuestProbe {
+		return nil, &MissingError{What: "control port in a " + string(m.Spec.Guest()) + " guest", Need: "talk to it as to a probe"}
 	}
 	ns, err := enter(m)
 	if err != nil {

@@ -42,7 +42,7 @@ func gather(opts []Option) options {
 }
 
 // Launch makes the machine that spec describes and brings it up: it runs, and
-// unless [Detached] its guest has said that it is ready. The CID, once chosen,
+// unless [Detached] its guest has said that it is ready, if it is one that does. The CID, once chosen,
 // is the machine's until it is removed.
 //
 // If the launch fails nothing is left behind, with one exception: a machine
@@ -72,6 +72,7 @@ func (l *Launcher) Launch(ctx context.Context, spec configs.Machine, opts ...Opt
 	if err := l.unrecorded(spec.Name, ""); err != nil {
 		return store.Machine{}, err
 	}
+	spec.Disks = h.disks.settled(spec.Disks)
 	rec := store.Machine{Name: spec.Name, Spec: spec, Created: time.Now()}
 	return l.bringUp(ctx, k, attempt{rec: rec, host: h, fresh: true}, gather(opts))
 }
@@ -127,7 +128,7 @@ func (l *Launcher) bringUp(ctx context.Context, k *lock, a attempt, o options) (
 	if o.running != nil {
 		o.running()
 	}
-	if o.detached {
+	if o.detached || !a.rec.Spec.Agent() {
 		return a.rec, nil
 	}
 	return l.awaitReady(ctx, a.rec, a.ready)

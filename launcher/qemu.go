@@ -40,7 +40,7 @@ func (a *attempt) listen(context.Context) error {
 }
 
 // makeFiles makes the machine's folders and what goes into them.
-func (a *attempt) makeFiles(context.Context) error {
+func (a *attempt) makeFiles(ctx context.Context) error {
 	made, err := a.files.makeState()
 	if err != nil {
 		return fmt.Errorf("make files of machine %q: %w", a.rec.Name, err)
@@ -58,10 +58,13 @@ func (a *attempt) makeFiles(context.Context) error {
 	if err := a.l.keepCard(card(a.rec)); err != nil {
 		return err
 	}
-	if a.rec.Spec.Image == configs.ImageProbe {
-		return nil
+	switch a.rec.Spec.Guest() {
+	case configs.GuestLinux:
+		return a.makeInitrd()
+	case configs.GuestDisk:
+		return a.makeDisk(ctx)
 	}
-	return a.makeInitrd()
+	return nil
 }
 
 // makeInitrd writes the initramfs with what only this machine's agent knows.

@@ -106,7 +106,7 @@ func (l *Launcher) missing(m store.Machine, status string) string {
 		return fmt.Sprintf("its agent said %q last", status)
 	case last != "":
 		return fmt.Sprintf("its agent said nothing; the console's last line is %q", last)
-	case m.Spec.Image == configs.ImageProbe:
+	case m.Spec.Guest() == configs.GuestProbe:
 		return "it said nothing"
 	}
 	return "its agent said nothing, nor did its kernel"
@@ -133,7 +133,7 @@ func (l *Launcher) recordReady(ctx context.Context, m store.Machine) (store.Mach
 }
 
 func (l *Launcher) allowReboot(ctx context.Context, m store.Machine) error {
-	if m.Spec.Image == configs.ImageProbe {
+	if m.Spec.Guest() != configs.GuestLinux {
 		return nil // was allowed from the start
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWait)
@@ -161,7 +161,7 @@ func (l *Launcher) ask(ctx context.Context, m store.Machine) error {
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, guest.ErrIdentity) {
+		if errors.Is(err, guest.ErrIdentity) || errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 		select {
@@ -175,7 +175,7 @@ func (l *Launcher) ask(ctx context.Context, m store.Machine) error {
 func (l *Launcher) knock(ctx context.Context, m store.Machine) error {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
-	if m.Spec.Image == configs.ImageProbe {
+	if m.Spec.Guest() == configs.GuestProbe {
 		p, err := l.dialProbe(ctx, m)
 		if err != nil {
 			return err

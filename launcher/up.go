@@ -32,7 +32,7 @@ func (l *Launcher) Up(ctx context.Context, spec configs.Machine, opts ...Option)
 	if v := l.look(ctx, m, l.atWork(m.Name)); v.State.down() {
 		return l.Start(ctx, m.Name, opts...)
 	}
-	if gather(opts).detached {
+	if gather(opts).detached || !m.Spec.Agent() {
 		return l.waitUp(ctx, m.Name)
 	}
 	limit, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.ReadyTimeout))
@@ -63,6 +63,11 @@ func differences(m store.Machine, said configs.Machine) []string {
 	compare("image", have.Image, said.Image, said.Image == "")
 	compare("kernel", have.Kernel, said.Kernel, said.Kernel == "")
 	compare("append", have.Append, said.Append, said.Append == "")
+	compare("initrd", have.Initrd, said.Initrd, said.Initrd == "")
+	compare("disk size", fmt.Sprintf("%dM", have.DiskSizeMiB), fmt.Sprintf("%dM", said.DiskSizeMiB), said.DiskSizeMiB == 0)
+	compare("ephemeral", have.Ephemeral, said.Ephemeral, !said.Ephemeral)
+	compare("disk bus", have.DiskBus, said.DiskBus, said.DiskBus == "")
+	compare("disks", fmt.Sprint(have.Disks), fmt.Sprint(likeDisks(said.Disks, have.Disks)), len(said.Disks) == 0)
 	compare("cpus", have.CPUs, said.CPUs, said.CPUs == 0)
 	compare("memory", fmt.Sprintf("%dM", have.MemoryMiB), fmt.Sprintf("%dM", said.MemoryMiB), said.MemoryMiB == 0)
 	compare("netns", have.Netns, said.Netns, said.Netns == "")

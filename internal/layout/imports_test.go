@@ -40,6 +40,7 @@ func mayImport() map[string][]string {
 		// For tests only; nothing but tests imports these.
 		"e2e":               {},
 		"qmp/qmptest":       {"qmp"},
+		"internal/bootdisk": {},
 		"internal/fakeqemu": {},
 		"internal/layout":   {},
 		"internal/testenv":  {"vsock", "netns"},
@@ -55,7 +56,7 @@ func testsMayImport() map[string][]string {
 
 // forTests are the packages that no shipped code may import.
 func forTests() []string {
-	return []string{"e2e", "qmp/qmptest", "internal/fakeqemu", "internal/layout", "internal/testenv"}
+	return []string{"e2e", "qmp/qmptest", "internal/bootdisk", "internal/fakeqemu", "internal/layout", "internal/testenv"}
 }
 
 // soleImporter names, for a module that one package is the border to, that

@@ -31,12 +31,13 @@ const (
 	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
 	SSH                          // ssh, of OpenSSH
 	Tools                        // ip, unshare and nsenter
+	QEMUImg                      // qemu-img
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, SSH, Tools, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, SSH, Tools, QEMUImg, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -66,6 +67,8 @@ func (n Need) String() string {
 		return "ssh"
 	case Tools:
 		return "tools"
+	case QEMUImg:
+		return "qemu-img"
 	case Vmlaunch:
 		return "vmlaunch"
 	}
@@ -97,6 +100,8 @@ func (n Need) hint() string {
 		return "apt-get install openssh-client"
 	case Tools:
 		return "apt-get install iproute2 util-linux"
+	case QEMUImg:
+		return "apt-get install qemu-utils"
 	case Vmlaunch:
 		return "make unit, which builds it"
 	}

@@ -34,6 +34,8 @@ func (n Need) probe(promised []Need) error {
 		return probeRoot()
 	case SSH:
 		return exec.Command("ssh", "-V").Run()
+	case QEMUImg:
+		return exec.Command("qemu-img", "--version").Run()
 	case QEMU:
 		return exec.Command("qemu-system-x86_64", "--version").Run()
 	case KVM:

@@ -54,7 +54,7 @@ func (o *execOptions) run(ctx context.Context, a *app, name string, words []stri
 	if err != nil {
 		return 0, err
 	}
-	if v.Spec.Image == configs.ImageProbe {
+	if v.Spec.Guest() == configs.GuestProbe {
 		return askProbe(ctx, l, name, strings.Join(words, " "), a.host.Out)
 	}
 	return runInGuest(ctx, a, l, name, o.command(a, words))

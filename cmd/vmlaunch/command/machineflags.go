@@ -21,6 +21,9 @@ type machineFlags struct {
 	cid     string
 	timeout time.Duration
 	flags   map[string]bool // the names of them all
+
+	diskSize string
+	disks    []string
 }
 
 func (f *machineFlags) add(cmd *cobra.Command) {
@@ -33,8 +36,10 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 		fs.VisitAll(func(one *pflag.Flag) { f.flags[one.Name] = !before[one.Name] })
 	}()
 	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, or the path of a disk image")
-	fs.StringVar(&m.Kernel, "kernel", "", "kernel `REF` of a linux guest: host, light, distro:7.3, or a path")
+	fs.StringVar(&m.Kernel, "kernel", "", "kernel `REF`: host, light, distro:7.3, or a path (a disk boots its own unless told)")
+	fs.StringVar(&m.Initrd, "initrd", "", "initramfs `FILE` for the kernel of a disk guest")
 	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")
+	f.addDisks(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, or pid:N (default: this one)")
@@ -46,6 +51,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVar(&m.QEMUArgs, "qemu-arg", nil, "one more `WORD` for QEMU's command line, as it is; may be repeated")
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
 	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
+	complete(cmd, "disk-bus", configs.BusVirtioBlk, configs.BusVirtioSCSI)
 	complete(cmd, "vsock", configs.VsockGlobal, configs.VsockLocal)
 	complete(cmd, "accel", configs.AccelAuto, configs.AccelKVM, configs.AccelTCG)
 	complete(cmd, "machine", configs.BoardPC, configs.BoardQ35)
@@ -79,6 +85,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
+	errs = append(errs, f.parseDisks(cmd, &m))
 	for _, path := range []*string{&m.Image, &m.Kernel, &m.QEMU} {
 		abs, err := absolute(*path)
 		*path = abs
