@@ -86,3 +86,10 @@ func CheckCIDs(labs []configs.Lab, modes bool) error {
 	}
 	return e
 }
+
+// IsCopyOf reports whether the lab called name is the one called base, or one of
+// its copies.
+func IsCopyOf(name, base string) bool {
+	number, ok := strings.CutPrefix(name, base+"-")
+	return base != "" && (name == base || ok && number != "" && number[0] != '0' && strings.Trim(number, "0123456789") == "")
+}

@@ -85,14 +85,18 @@ func (r *Runner) Up(ctx context.Context, labs []configs.Lab) ([]Outcome, error) 
 	if err := refused(changes); err != nil {
 		return nil, err
 	}
-	return r.do(ctx, changes), nil
+	return do(ctx, changes, r.perform), nil
 }
 
-// do does changes: what they are about is known, whether they fail is not.
-func (r *Runner) do(ctx context.Context, changes []Change) []Outcome {
+// do does changes with perform, each once what it waits for is as it has to be,
+// and returns what became of them in their order.
+func do(ctx context.Context, changes []Change, perform func(context.Context, schedule, *node) error) []Outcome {
 	s := newSchedule(changes)
 	outcomes := fleet.Each(ctx, s.nodes, len(s.nodes), func(ctx context.Context, n *node) error {
-		err := r.perform(ctx, s, n)
+		err := s.await(ctx, n)
+		if err == nil {
+			err = perform(ctx, s, n)
+		}
 		n.settle(err)
 		return err
 	})
@@ -104,11 +108,8 @@ func (r *Runner) do(ctx context.Context, changes []Change) []Outcome {
 	return all
 }
 
-// perform does one change once it may begin.
+// perform does one change, for which nothing has to be waited but the gate.
 func (r *Runner) perform(ctx context.Context, s schedule, n *node) (err error) {
-	if err := s.await(ctx, n); err != nil {
-		return err
-	}
 	if n.Kind == kindMachine && n.Action != Keep {
 		if err := r.Gate.Enter(ctx); err != nil {
 			return fmt.Errorf("machine %q: %w", n.Name, err)

@@ -110,6 +110,11 @@ func (s schedule) awaitAll(ctx context.Context, n *node, others []*node, conditi
 		case <-ctx.Done():
 			return fmt.Errorf("machine %q: %w: %w", n.Name, ErrNotBegun, context.Cause(ctx))
 		}
+		select {
+		case <-runs: // it did, whatever became of it
+			continue
+		default:
+		}
 		if o.err != nil {
 			return fmt.Errorf("%s %q: %w: %s %q, which it waits for, failed", n.Kind, n.Name, ErrNotBegun, o.Kind, o.Name)
 		}

@@ -1,6 +1,10 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
 
 func newDown(a *app) *cobra.Command {
 	grace := defaultGrace
@@ -17,7 +21,7 @@ that up made for the lab, namespaces included, whatever the file says by now.`,
 			if about, err := f.aboutDown(cmd, names); err != nil {
 				return err
 			} else if about {
-				return f.down(cmd.Context(), a, downParallel, grace)
+				return f.down(cmd.Context(), a, grace)
 			}
 			if len(names) == 0 {
 				names = []string{defaultMachine}
@@ -26,8 +30,8 @@ that up made for the lab, namespaces included, whatever the file says by now.`,
 			if err != nil {
 				return err
 			}
-			return forEach(names, func(name string) error {
-				if err := l.Down(cmd.Context(), name, grace); err != nil {
+			return forEach(cmd.Context(), names, func(ctx context.Context, name string) error {
+				if err := l.Down(ctx, name, grace); err != nil {
 					return err
 				}
 				a.tell("%s removed", name)
@@ -39,10 +43,6 @@ that up made for the lab, namespaces included, whatever the file says by now.`,
 	f.add(cmd)
 	return cmd
 }
-
-// downParallel is how many machines of a lab are stopped at once: most of it is
-// waiting for guests.
-const downParallel = 16
 
 // aboutDown reports whether down is about a lab. It fails with [ErrUsage] if it is
 // and machines are named as well.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
@@ -165,13 +166,14 @@ func (e *PartialError) Error() string {
 // Unwrap gives the failures.
 func (e *PartialError) Unwrap() []error { return e.Errs }
 
-// forEach calls fn for every name and goes on after a failure. It returns nil,
-// the failures joined if all failed, or a [*PartialError].
-func forEach(names []string, fn func(name string) error) error {
+// forEach calls fn for every name, several at once, and goes on after a failure.
+// It returns nil, the failures in the order of the names joined if all failed, or a
+// [*PartialError].
+func forEach(ctx context.Context, names []string, fn func(ctx context.Context, name string) error) error {
 	var errs []error
-	for _, name := range names {
-		if err := fn(name); err != nil {
-			errs = append(errs, err)
+	for _, r := range fleet.Each(ctx, names, atOnce, fn) {
+		if r.Err != nil {
+			errs = append(errs, r.Err)
 		}
 	}
 	if len(errs) == 0 || len(errs) == len(names) {

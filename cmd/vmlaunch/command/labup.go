@@ -175,7 +175,7 @@ func roles(l configs.Lab) []string {
 }
 
 // down takes the labs away that the flags ask for.
-func (f *labFlags) down(ctx context.Context, a *app, parallel int, grace time.Duration) error {
+func (f *labFlags) down(ctx context.Context, a *app, grace time.Duration) error {
 	names, err := f.names(a)
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func (f *labFlags) down(ctx context.Context, a *app, parallel int, grace time.Du
 	r := &lab.Runner{Launcher: l, Said: a.labEvent(false)}
 	var all []lab.Outcome
 	for _, name := range names {
-		outcomes, err := r.Down(ctx, name, parallel, grace)
+		outcomes, err := r.Down(ctx, name, atOnce, grace)
 		if err != nil {
 			return err
 		}
