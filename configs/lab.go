@@ -23,8 +23,8 @@ type LabNamespace struct {
 // on the host.
 type LabMachine struct {
 	Machine
-	Role      string            `json:"role"`                // the name that its replicas have together
-	Replica   int               `json:"replica,omitempty"`   // from 1; 0 if there is one only
+	Role      string            `json:"role"`              // the name that its replicas have together
+	Replica   int               `json:"replica,omitempty"` // from 1; 0 if there is one only
 	DependsOn map[string]string `json:"depends_on,omitempty"`
 }
 

@@ -33,13 +33,9 @@ type LabOptions struct {
 // earlier ones, mappings key by key, everything else as a whole. It fails with
 // [FileErrors], all mistakes at once, in the order of the files.
 func ReadLab(files []LabFile, o LabOptions) (Lab, error) {
-	r := &labReader{document: newDocument(), dirs: map[string]string{}, options: o}
-	if r.options.Getenv == nil {
-		r.options.Getenv = func(string) (string, bool) { return "", false }
-	}
+	r := newLabReader(files, o)
 	var top *yaml.Node
 	for _, f := range files {
-		r.dirs[f.Name] = f.Dir
 		n := r.load(f.Name, f.Text)
 		r.interpolate(n, r.options.Getenv)
 		top = r.over(top, n)
@@ -72,6 +68,24 @@ type labReader struct {
 	inactive map[string]bool                  // machines whose profiles are not asked for
 }
 
+func newLabReader(files []LabFile, o LabOptions) *labReader {
+	r := &labReader{document: newDocument(), dirs: map[string]string{}, options: o}
+	if r.options.Getenv == nil {
+		r.options.Getenv = func(string) (string, bool) { return "", false }
+	}
+	for _, f := range files {
+		r.dirs[f.Name] = f.Dir
+	}
+	r.begin()
+	return r
+}
+
+// begin makes room for what is read.
+func (r *labReader) begin() {
+	r.declared, r.where, r.inactive = map[string]*yaml.Node{}, map[string]*yaml.Node{}, map[string]bool{}
+	r.fields = map[string]map[string]*yaml.Node{}
+}
+
 // sort puts the mistakes into the order of the files, and drops what was found
 // twice: a default is read for each machine.
 func (r *labReader) sort(files []LabFile) {
@@ -87,8 +101,6 @@ func (r *labReader) sort(files []LabFile) {
 
 // read reads the top of the file.
 func (r *labReader) read(top *yaml.Node, files []LabFile) {
-	r.declared, r.where, r.inactive = map[string]*yaml.Node{}, map[string]*yaml.Node{}, map[string]bool{}
-	r.fields = map[string]map[string]*yaml.Node{}
 	if isNull(top) && len(files) > 0 {
 		r.errs = append(r.errs, &FileError{files[0].Name, 1, 1, "declares no machines"})
 		return

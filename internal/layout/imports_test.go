@@ -15,9 +15,10 @@ import (
 func mayImport() map[string][]string {
 	return map[string][]string{
 		"cmd/vmlaunch":         {"cmd/vmlaunch/command"},
-		"cmd/vmlaunch/command": {"lab", "fleet", "launcher", "guest", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"cmd/vmlaunch/command": {"scenario", "lab", "fleet", "launcher", "guest", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cmd/vmlaunch-guest":   {"internal/agentconfig", "vsock"},
 
+		"scenario": {"lab", "fleet", "launcher", "guest", "vsock", "netns", "configs"},
 		"lab":      {"fleet", "launcher", "store", "vsock", "netns", "configs"},
 		"fleet":    {},
 		"launcher": {"guest", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},

@@ -34,6 +34,7 @@ const (
 	MachineFailed Code = 8   // the machine did not start, or ended
 	StateUnusable Code = 9   // the state file is damaged, or too new
 	Partial       Code = 10  // some machines failed, the rest stand
+	NotAsExpected Code = 11  // a scenario did not show what it has to
 	OwnFailure    Code = 125 // exec and its like: our failure, not the program's
 	Interrupted   Code = 130 // ended by Ctrl-C or SIGTERM
 )
@@ -55,6 +56,7 @@ func meanings() []meaning {
 		{"8", "the machine failed: its QEMU or its guest ended"},
 		{"9", "the state file is damaged, or of a newer vmlaunch"},
 		{"10", "some of several machines failed, the rest stand"},
+		{"11", "a scenario did not show what it has to"},
 		{"125", "`exec`, `shell`, `nest run`, `netns exec`: our failure, not the program's"},
 		{"130", "interrupted by Ctrl-C, SIGTERM or SIGHUP"},
 		{"n", "`exec` and its like: the program's own exit code, passed through"},
@@ -75,6 +77,7 @@ func causes() []cause {
 	return []cause{
 		{Interrupted, "`context.Canceled` after a signal", is(context.Canceled)},
 		{OwnFailure, "any, from `exec` and its like", as[*ownFailure]},
+		{NotAsExpected, "`command.ErrNotAsExpected`", is(ErrNotAsExpected)},
 		{Partial, "`*command.PartialError`", as[*PartialError]},
 		{Usage, "`command.ErrUsage`", is(ErrUsage)},
 		{Usage, "`vsock.ErrBadCID`", is(vsock.ErrBadCID)},
