@@ -133,8 +133,10 @@ kernel can't play one, which is never a pass.`,
 			a.progress.Done()
 			if form != "" {
 				err = writers[form](a.host.Out, reports)
+			} else if a.output == "table" || a.output == "wide" {
+				err = writeScenarios(a.host.Out, reports)
 			} else {
-				err = a.print(scenarioReport(reports))
+				err = a.print(report{data: reports})
 			}
 			return errors.Join(broken, err, verdict(reports))
 		},
@@ -144,26 +146,29 @@ kernel can't play one, which is never a pass.`,
 	return cmd
 }
 
-// scenarioReport is a table of steps with the evidence for each.
-func scenarioReport(reports []scenario.Report) report {
-	var rows [][]string
+// writeScenarios writes for people what was seen of each step; of one that showed
+// what it has to, only what is more than "done".
+func writeScenarios(w io.Writer, reports []scenario.Report) error {
+	var b strings.Builder
 	for _, r := range reports {
-		text := r.About
+		fmt.Fprintf(&b, "%s %s (%v): %s\n", strings.ToUpper(string(r.Result)), r.Scenario, r.Took.Round(10*time.Millisecond), r.About)
 		if r.Why != "" {
-			text = r.Why
+			fmt.Fprintf(&b, "     %s\n", r.Why)
 		}
-		rows = append(rows, []string{strings.ToUpper(string(r.Result)), r.Scenario, text, r.Took.Round(10 * time.Millisecond).String()})
 		for i, s := range r.Steps {
-			for j, c := range s.Checks {
-				number := ""
-				if j == 0 {
-					number = fmt.Sprintf("  %d %s", i+1, s.What)
+			fmt.Fprintf(&b, "  %-4s %2d  %s\n", map[bool]string{true: "ok", false: "FAIL"}[s.OK && s.Played], i+1, s.What)
+			for _, c := range s.Checks {
+				switch {
+				case !c.OK:
+					fmt.Fprintf(&b, "           %s: want %s, got %s\n", c.What, c.Want, c.Got)
+				case c.Want != c.Got || len(s.Checks) > 1 && c.Want != "done":
+					fmt.Fprintf(&b, "           %s: %s\n", c.What, c.Got)
 				}
-				rows = append(rows, []string{map[bool]string{true: "ok", false: "FAIL"}[c.OK], number, fmt.Sprintf("%s %s: %s", c.What, c.Want, c.Got), ""})
 			}
 		}
 	}
-	return report{data: reports, head: []string{"RESULT", "SCENARIO", "WANTED: SEEN", "TIME"}, rows: rows}
+	_, err := io.WriteString(w, harmless(b.String()))
+	return err
 }
 
 // verdict makes the results one error: a failure before a scenario that could not
