@@ -64,15 +64,27 @@ type Machine struct {
 	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
 	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
+	// What a guest is told when it boots: see firstboot.go.
+	User          string       `json:"user,omitempty" yaml:"user,omitempty"`                     // who users are in a disk guest; it is made if it has cloud-init
+	SSHKeys       []string     `json:"ssh_keys,omitempty" yaml:"ssh_keys,omitempty"`             // lines for authorized_keys, besides the machine's own
+	UserData      string       `json:"user_data,omitempty" yaml:"user_data,omitempty"`           // path of a file for cloud-init, read at each start
+	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
+	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
+	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
+	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
+	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
+
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
-	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path or pid:N; "" is the caller's own
+	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
 
 	// CIDRange is what to choose from if CID is 0; zero for what the settings say.
 	CIDRange CIDRange `json:"cid_range,omitzero" yaml:"cid_range,omitempty"`
+	// Ports are forwards of this host to the machine, see [ParseForward].
+	Ports []string `json:"ports,omitempty" yaml:"ports,omitempty"`
 
 	Accel    string   `json:"accel,omitempty" yaml:"accel,omitempty"`
 	Board    string   `json:"board,omitempty" yaml:"board,omitempty"`
@@ -104,6 +116,7 @@ func (m *Machine) Default() {
 	set(&m.Accel, AccelAuto)
 	set(&m.Board, BoardPC) // boots faster than q35 under emulation
 	set(&m.QEMU, "qemu-system-x86_64")
+	m.defaultFirstBoot()
 	set(&m.ReadyTimeout, Duration(defaultReady))
 }
 
@@ -128,6 +141,8 @@ func (m Machine) Validate() error {
 	}
 	m.validateBoot(&errs)
 	m.validateDisks(&errs)
+	m.validateFirstBoot(&errs)
+	m.validateMounts(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}
@@ -141,6 +156,7 @@ func (m Machine) Validate() error {
 	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {
 		errs.add("cid", fmt.Sprint(c), "is reserved (want 3 to 4294967294)")
 	}
+	m.checkPorts(&errs)
 	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
 	errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
 	if m.QEMU == "" || strings.ContainsRune(m.QEMU, 0) {
@@ -180,6 +196,26 @@ func (m Machine) validateBoot(errs *Errors) {
 			errs.unwanted("initrd", m.Initrd, "the disk boots its own kernel (name one with --kernel)")
 			errs.unwanted("append", m.Append, "the disk boots its own kernel (name one with --kernel)")
 		}
+	}
+}
+
+// checkPorts finds the mistakes in Ports: each one's own, and two that listen in one
+// place.
+func (m Machine) checkPorts(errs *Errors) {
+	listens := make(map[Endpoint]bool)
+	for _, s := range m.Ports {
+		f, err := ParseForward(s)
+		switch {
+		case err != nil:
+			errs.add("port", s, err.Error())
+		case f.Listen.Network == NetworkUnix && !filepath.IsAbs(f.Listen.Path):
+			errs.add("port", s, "want an absolute path to listen on")
+		case f.Listen.Port != 0 && listens[f.Listen], f.Listen.Path != "" && listens[f.Listen]:
+			errs.add("port", s, "another one listens there")
+		case m.Image == ImageProbe && f.Target.Network != NetworkVsock:
+			errs.add("port", s, "the probe guest has vsock:PORT only")
+		}
+		listens[f.Listen] = true
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 // A Key is what it takes to enter one machine and to know that it is the one.
 type Key struct {
+	User    string        // who to be there; "" is root
 	Private []byte        // the client's, PEM
 	Host    ssh.PublicKey // the machine's
 }
@@ -24,8 +25,13 @@ type Key struct {
 // guest that shares two emulated processors with ten others.
 const dialTries = 5
 
-// dial connects to a port of the machine with cid, from inside ns. It fails as
-// [vsock.Dial] does, with ETIMEDOUT only after several tries.
+// DialPort connects to a port of the machine with cid, from inside ns. It fails as
+// [vsock.Dial] does, with ETIMEDOUT only after several tries. It does not find out
+// who answers; see [Anchor]. The caller closes the connection.
+func DialPort(ctx context.Context, ns *netns.NS, cid vsock.CID, port uint32) (net.Conn, error) {
+	return dial(ctx, ns, cid, port)
+}
+
 func dial(ctx context.Context, ns *netns.NS, cid vsock.CID, port uint32) (conn net.Conn, err error) {
 	err = persist(func() error {
 		return ns.Do(func() (err error) {
@@ -57,7 +63,7 @@ func Dial(ctx context.Context, ns *netns.NS, cid vsock.CID, key Key) (*Client, e
 	if err != nil {
 		return nil, err
 	}
-	c, err := NewClient(ctx, conn, key.Private, key.Host)
+	c, err := NewClient(ctx, conn, key)
 	if err != nil {
 		return nil, fmt.Errorf("vsock %d:%d: %w", cid, agentconfig.SSHPort, err)
 	}

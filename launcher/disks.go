@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/vmlaunch/vmlaunch/configs"
@@ -69,13 +68,14 @@ func likeDisks(said, have []configs.Disk) []configs.Disk {
 
 // makeDisk makes the layer that a disk guest writes into: in the state folder,
 // where it lasts until the machine is removed, or in the run folder, which goes
-// when the machine is down.
+// when the machine is down. It fails with an [*ImageInUseError] if one of the
+// machine's images can't be had.
 func (a *attempt) makeDisk(ctx context.Context) error {
 	spec := a.rec.Spec
-	if err := image.CreateOverlay(ctx, a.files.overlay(spec.Ephemeral), a.host.disks.base, int64(spec.DiskSizeMiB)*mib); err != nil {
-		return fmt.Errorf("make disk of machine %q: %w", a.rec.Name, err)
+	if err := checkHolders(planDrives(spec, a.host.disks, a.files)); err != nil || spec.Guest() != configs.GuestDisk {
+		return err
 	}
-	return nil
+	return image.CreateOverlay(ctx, a.files.overlay(spec.Ephemeral), a.host.disks.base, int64(spec.DiskSizeMiB)*mib)
 }
 
 // planDrives returns the drives of a machine. It is a pure function.

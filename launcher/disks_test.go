@@ -3,6 +3,8 @@ package launcher
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -27,6 +29,7 @@ type bootTest struct {
 	spec  configs.Machine
 	disks disks
 	files folder
+	while func() // called while the guest that has booted runs; may be nil
 }
 
 // newBootTest makes a base image of that format in dir.
@@ -69,10 +72,13 @@ func (b *bootTest) boot(want string) {
 	if err == nil {
 		err = image.CreateOverlay(ctx, b.files.overlay(b.spec.Ephemeral), b.disks.base, int64(b.spec.DiskSizeMiB)*mib)
 	}
+	m := store.Machine{Name: b.spec.Name, UUID: newUUID(), Spec: b.spec, CID: 42}
+	if err == nil {
+		err = b.files.writeFirstBoot(m, firstBoot{})
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	m := store.Machine{Name: b.spec.Name, UUID: newUUID(), Spec: b.spec, CID: 42}
 	p := plan(m, host{accel: Accel{Name: configs.AccelTCG}, disks: b.disks}, b.files, false)
 	args := Args(p)
 	i := slices.IndexFunc(args, func(s string) bool { return strings.Contains(s, "vhost-vsock") })
@@ -93,10 +99,48 @@ func (b *bootTest) boot(want string) {
 	said := bufio.NewScanner(conn)
 	for said.Scan() {
 		if strings.TrimSpace(said.Text()) == want {
+			if b.while != nil {
+				b.while()
+			}
 			return
 		}
 	}
 	b.t.Fatalf("the guest did not say %q: %v; the console's log: %s", want, said.Err(), readTail(p.ConsoleLog))
+}
+
+// TestImageInUse starts a real QEMU that writes an image, and asks who may have it.
+func TestImageInUse(t *testing.T) {
+	b := newBootTest(t, t.TempDir(), configs.FormatRaw, configs.Machine{MemoryMiB: 64})
+	data := filepath.Join(t.TempDir(), "data.raw")
+	if err := os.WriteFile(data, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.spec.Disks = []configs.Disk{{Path: data}}
+	base := b.spec.Image
+	b.while = func() {
+		for _, c := range []struct {
+			path  string
+			write bool
+			want  string // "" for free
+		}{
+			{base, false, ""},
+			{base, true, `in use by machine "web" (pid `},
+			{data, true, `in use by machine "web" (pid `},
+			{data, false, `written by machine "web" (pid `},
+			{b.files.overlay(false), true, `in use by machine "web"`},
+		} {
+			err := checkHolders([]Drive{{Layers: []Layer{{Path: c.path}}, ReadOnly: !c.write}})
+			if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || !errors.Is(err, fs.ErrExist)) {
+				t.Errorf("%s, to write: %v: got %v, want %q", c.path, c.write, err, c.want)
+			}
+		}
+	}
+	b.boot("boot 1")
+	for _, path := range []string{base, data, b.files.overlay(false), "/gone"} {
+		if err := checkHolder(path, true); err != nil {
+			t.Errorf("after the end of QEMU: %v", err)
+		}
+	}
 }
 
 // A realQEMUProcess is a QEMU that waits to be let run.

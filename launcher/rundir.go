@@ -31,9 +31,19 @@ func (f folder) overlay(ephemeral bool) string {
 	return filepath.Join(f.state, "disk.qcow2")
 }
 
+// credential is the file that QEMU takes a guest's credential from.
+func (f folder) credential(name string) string { return filepath.Join(f.run, "credentials", name) }
+
+// seed is the disk that cloud-init reads.
+func (f folder) seed() string { return filepath.Join(f.run, "seed.iso") }
+
 // marker is the file by which a folder in the run directory is known to be a
 // machine's. It holds the machine's UUID.
 func (f folder) marker() string { return filepath.Join(f.run, "uuid") }
+
+// ports is the file that says where the machine's ports are, those included that the
+// system chose.
+func (f folder) ports() string { return filepath.Join(f.run, "ports") }
 
 func (f folder) consoleLog() string { return filepath.Join(f.state, "console.log") }
 func (f folder) qemuLog() string    { return filepath.Join(f.state, "qemu.log") }

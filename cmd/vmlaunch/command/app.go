@@ -182,7 +182,12 @@ func (a *app) bareLauncher() (*launcher.Launcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	self, err := a.self()
+	if err != nil {
+		return nil, err
+	}
 	return launcher.New(launcher.Config{
+		Self:     self,
 		Dirs:     dirs,
 		Store:    store.New(dirs.State),
 		Alloc:    alloc,
@@ -190,6 +195,23 @@ func (a *app) bareLauncher() (*launcher.Launcher, error) {
 		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
 		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
 	}), nil
+}
+
+// self is how vmlaunch is called for this installation, from anywhere.
+func (a *app) self() ([]string, error) {
+	program, err := executable()
+	if err != nil {
+		return nil, err
+	}
+	self := []string{program}
+	if a.root == "" {
+		return self, nil
+	}
+	root, err := filepath.Abs(a.root)
+	if err != nil {
+		return nil, err
+	}
+	return append(self, "--root", root), nil
 }
 
 // describe says what is going on with a machine, in one line.

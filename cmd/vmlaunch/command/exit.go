@@ -9,6 +9,7 @@ import (
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/fleet"
+	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
@@ -34,7 +35,8 @@ const (
 	MachineFailed Code = 8   // the machine did not start, or ended
 	StateUnusable Code = 9   // the state file is damaged, or too new
 	Partial       Code = 10  // some machines failed, the rest stand
-	NotAsExpected Code = 11  // a scenario did not show what it has to
+	NotAsExpected Code = 12  // a scenario did not show what it has to
+	WrongGuest    Code = 11  // another guest answers than was meant
 	OwnFailure    Code = 125 // exec and its like: our failure, not the program's
 	Interrupted   Code = 130 // ended by Ctrl-C or SIGTERM
 )
@@ -56,7 +58,8 @@ func meanings() []meaning {
 		{"8", "the machine failed: its QEMU or its guest ended"},
 		{"9", "the state file is damaged, or of a newer vmlaunch"},
 		{"10", "some of several machines failed, the rest stand"},
-		{"11", "a scenario did not show what it has to"},
+		{"11", "another guest answers at the machine's CID; nothing was sent to it"},
+		{"12", "a scenario did not show what it has to"},
 		{"125", "`exec`, `shell`, `nest run`, `netns exec`: our failure, not the program's"},
 		{"130", "interrupted by Ctrl-C, SIGTERM or SIGHUP"},
 		{"n", "`exec` and its like: the program's own exit code, passed through"},
@@ -85,8 +88,10 @@ func causes() []cause {
 		{Usage, "`netns.ErrBadName`", is(netns.ErrBadName)},
 		{Usage, "`configs.Errors`", as[configs.Errors]},
 		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
+		{WrongGuest, "`guest.ErrIdentity`", is(guest.ErrIdentity)},
 		{CIDConflict, "`cidalloc.ErrTaken`", is(cidalloc.ErrTaken)},
 		{CIDConflict, "`cidalloc.ErrExhausted`", is(cidalloc.ErrExhausted)},
+		{MachineFailed, "`launcher.ErrEnded`", is(launcher.ErrEnded)},
 		{MachineFailed, "`*launcher.BootError`", as[*launcher.BootError]},
 		{MachineFailed, "`*nest.BootError`", as[*nest.BootError]},
 		{StateUnusable, "`*store.SchemaError`", as[*store.SchemaError]},

@@ -95,7 +95,7 @@ func newScenarioRun(a *app) *cobra.Command {
 		Short: "Play scenarios, each in a lab of its own, and report what was seen",
 		Long: `Plays scenarios (with the word all: those that vmlaunch brings along), each in a
 lab of its own that is gone afterwards. Every step is reported with what it had to
-show and what was seen. Exit code 11 if one did not show what it has to, 6 if this
+show and what was seen. Exit code 12 if one did not show what it has to, 6 if this
 kernel can't play one, which is never a pass.`,
 		Args:              someScenarios,
 		ValidArgsFunction: scenarioNames,
