@@ -85,6 +85,8 @@ type Machine struct {
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
 
+	// CIDRange is what to choose from if CID is 0; zero for what the settings say.
+	CIDRange CIDRange `json:"cid_range,omitzero" yaml:"cid_range,omitempty"`
 	// Ports are forwards of this host to the machine, see [ParseForward].
 	Ports []string `json:"ports,omitempty" yaml:"ports,omitempty"`
 
@@ -94,6 +96,10 @@ type Machine struct {
 	QEMUArgs []string `json:"qemu_args,omitempty" yaml:"qemu_args,omitempty"` // added as they are
 
 	ReadyTimeout Duration `json:"ready_timeout,omitempty" yaml:"ready_timeout,omitempty"`
+
+	Lab     string            `json:"lab,omitempty" yaml:"lab,omitempty"`         // the copy of a lab that it belongs to; "" for none
+	Service string            `json:"service,omitempty" yaml:"service,omitempty"` // its name in the lab, and so its host name
+	Labels  map[string]string `json:"labels,omitempty" yaml:"labels,omitempty"`
 }
 
 // Default fills in what was not said. Calling it twice changes nothing.
@@ -164,7 +170,10 @@ func (m Machine) Validate() error {
 	if m.ReadyTimeout <= 0 {
 		errs.add("timeout", m.ReadyTimeout.String(), "want more than zero")
 	}
-	for _, s := range append([]string{m.Append}, m.QEMUArgs...) {
+	if strings.ContainsAny(m.Append, "\x00\n") {
+		errs.add("append", m.Append, "holds a line break or a NUL byte")
+	}
+	for _, s := range m.QEMUArgs {
 		if strings.ContainsAny(s, "\x00\n") {
 			errs.add("argument", s, "holds a line break or a NUL byte")
 		}

@@ -20,7 +20,11 @@ import (
 // An Option changes how a launch goes.
 type Option func(*options)
 
-type options struct{ detached, keep bool }
+type options struct {
+	detached bool
+	keep     bool
+	running  func()
+}
 
 // Detached makes a launch return when the machine runs, without waiting for
 // its guest to be ready.
@@ -29,6 +33,10 @@ func Detached() Option { return func(o *options) { o.detached = true } }
 // Keeping says whether [Launcher.Run] leaves the machine, down, when it has ended.
 // Then it also starts one that was left so.
 func Keeping(keep bool) Option { return func(o *options) { o.keep = keep } }
+
+// OnRunning has f called once the machine runs and is recorded, before its guest
+// is waited for.
+func OnRunning(f func()) Option { return func(o *options) { o.running = f } }
 
 func gather(opts []Option) options {
 	var o options
@@ -122,6 +130,9 @@ func (l *Launcher) bringUp(ctx context.Context, k *lock, a attempt, o options) (
 		return store.Machine{}, err
 	}
 	k.release()
+	if o.running != nil {
+		o.running()
+	}
 	if o.detached || !a.rec.Spec.Awaited() {
 		return a.rec, nil
 	}

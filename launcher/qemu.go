@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func (a *attempt) makeInitrd() error {
 	}
 	cfg := agentconfig.Config{
 		Role:           agentconfig.Guest,
-		Hostname:       a.rec.Name,
+		Hostname:       cmp.Or(a.rec.Spec.Service, a.rec.Name), // every copy of a lab has the same
 		Listen:         []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
 		HostKey:        string(keys.Host),
 		AuthorizedKeys: letIn(a.rec.Spec, keys),
