@@ -152,12 +152,18 @@ func TestQEMUHasAUserOfItsOwn(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", field, s[field], want)
 		}
 	}
+	if user, group := Belonging(m); user != uid || group == "" && unified(t) == cgroupRoot {
+		t.Errorf("belongs to user %s and group %q, want user %s", user, group, uid)
+	}
 	f := b.folder("web")
 	b.wantFiles(m.QEMU.PID, spec.QEMU, disk, extra, f.overlay(false), f.seed(), f.consoleLog(), f.qemuLog(), "/dev/null",
 		f.credential(credentialRoot), f.credential(credentialFiles), f.credential(credentialHostname))
 	b.wantRootsOnly(m.UID)
 	if err := b.Down(t.Context(), "web", 0); err != nil {
 		t.Fatal(err)
+	}
+	if user, group := Belonging(m); user+group != "" {
+		t.Errorf("down: belongs to user %q and group %q", user, group)
 	}
 	b.wantNothing()
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/store"
 )
 
 const (
@@ -259,6 +260,26 @@ func startScope(ctx context.Context, program string, args []string) (dir *os.Fil
 		return nil, nil, fmt.Errorf("make systemd scope: %w: %s", errors.Join(ctx.Err(), err), line([]byte(said.String())))
 	}
 	return dir, end, nil
+}
+
+// Belonging returns what the kernel says of the QEMU of m: the number of the user that
+// it runs as, and the path of its control group of version 2. Both are "" for a
+// machine that is down, and what can't be found out is.
+func Belonging(m store.Machine) (user, group string) {
+	dir := fmt.Sprintf("/proc/%d", m.QEMU.PID)
+	var st unix.Stat_t
+	text, err := os.ReadFile(dir + "/cgroup")
+	serr := unix.Stat(dir, &st)
+	if !m.QEMU.Alive() { // asked last: until here the pid was its own
+		return "", ""
+	}
+	if serr == nil {
+		user = fmt.Sprint(st.Uid)
+	}
+	if err == nil {
+		group, _ = unifiedPath(string(text)) // "" where there is none
+	}
+	return user, group
 }
 
 // openGroupOf opens the control group that a process is in. The caller closes it.
