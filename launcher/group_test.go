@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/internal/proc"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 )
 
@@ -83,6 +84,15 @@ func TestGroupIsBornIntoAndDropped(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its session is its process group
+		_ = cmd.Wait()
+		_ = dropGroup(context.Background(), root, uuid)
+	})
+	id, err := proc.Identify(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := fmt.Fscanln(out, new(string)); err != nil {
 		t.Fatal(err)
 	}
@@ -100,8 +110,8 @@ func TestGroupIsBornIntoAndDropped(t *testing.T) {
 	if _, err := os.Stat(groupPath(root, uuid)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("group: %v, want it gone", err)
 	}
-	if err := cmd.Wait(); err == nil {
-		t.Error("the process ended by itself, want it killed")
+	if id.Alive() {
+		t.Error("the process runs, want it killed with its group")
 	}
 }
 
