@@ -249,3 +249,27 @@ func readDepends(r *labReader, key, v *yaml.Node, m *machineEntry) {
 		m.DependsOn[k.Value] = condition
 	})
 }
+
+// A Key is a key of a lab's file, for documents.
+type Key struct {
+	Name, Doc string
+	Allow     []string // the values it takes; none if there are many
+}
+
+// LabKeys returns the keys at the top of a lab's file.
+func LabKeys() []Key {
+	var all []Key
+	for _, k := range labKeys() {
+		all = append(all, Key{Name: k.name, Doc: k.doc})
+	}
+	return all
+}
+
+// MachineKeys returns the keys that a machine of a lab's file can have.
+func MachineKeys() []Key {
+	var all []Key
+	for _, k := range machineKeys() {
+		all = append(all, Key{k.name, k.doc, k.allow})
+	}
+	return all
+}
