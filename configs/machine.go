@@ -30,6 +30,12 @@ const (
 	BoardQ35 = "q35"
 )
 
+// The firmwares, as values of [Machine.Firmware].
+const (
+	FirmwareBIOS = "bios"
+	FirmwareUEFI = "uefi" // without Secure Boot
+)
+
 // The vsock modes of a namespace, as values of [Machine.Vsock].
 const (
 	VsockGlobal = "global"
@@ -61,6 +67,7 @@ type Machine struct {
 	// never written.
 	DiskSizeMiB int    `json:"disk_size_mib,omitempty" yaml:"disk_size_mib,omitempty"` // of a disk guest; 0 is the image's own size
 	Ephemeral   bool   `json:"ephemeral,omitempty" yaml:"ephemeral,omitempty"`         // what a disk guest writes is gone when it stops
+	Firmware    string `json:"firmware,omitempty" yaml:"firmware,omitempty"`           // that boots a disk
 	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
 	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
@@ -84,6 +91,7 @@ func (m *Machine) Default() {
 	set(&m.Image, ImageLinux)
 	set(&m.CPUs, 1)
 	set(&m.DiskBus, BusVirtioBlk)
+	set(&m.Firmware, FirmwareBIOS)
 	switch m.Guest() {
 	case GuestProbe:
 		set(&m.MemoryMiB, minMemoryProbeMiB)

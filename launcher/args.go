@@ -42,6 +42,7 @@ type Plan struct {
 	FwCfg    []FwCfg
 
 	Drives []Drive // in the guest's order
+	Flash  []Drive // of a UEFI firmware: its code, then its variables
 
 	CID vsock.CID
 
@@ -100,6 +101,7 @@ func Args(p Plan) []string {
 			VhostFD: strconv.Itoa(fdVhost),
 		}),
 	)
+	args = append(args, flashArgs(p.Flash)...)
 	args = append(args, driveArgs(p.Drives)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))

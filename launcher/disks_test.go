@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
-	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/bootdisk"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/qmp"
@@ -69,8 +68,9 @@ func (b *bootTest) boot(want string) {
 	if err == nil {
 		b.disks, err = resolveDisks(b.spec)
 	}
+	a := attempt{rec: store.Machine{Name: "web", Spec: b.spec}, files: b.files, host: host{disks: b.disks}}
 	if err == nil {
-		err = image.CreateOverlay(ctx, b.files.overlay(b.spec.Ephemeral), b.disks.base, int64(b.spec.DiskSizeMiB)*mib)
+		err = a.makeDisk(ctx)
 	}
 	if err != nil {
 		b.t.Fatal(err)
@@ -95,7 +95,7 @@ func (b *bootTest) boot(want string) {
 	}
 	said := bufio.NewScanner(conn)
 	for said.Scan() {
-		if strings.TrimSpace(said.Text()) == want {
+		if strings.Contains(said.Text(), want) {
 			if b.while != nil {
 				b.while()
 			}
@@ -103,6 +103,16 @@ func (b *bootTest) boot(want string) {
 		}
 	}
 	b.t.Fatalf("the guest did not say %q: %v; the console's log: %s", want, said.Err(), readTail(p.ConsoleLog))
+}
+
+// TestRealUEFIStarts boots a disk that no UEFI can boot: the firmware says so.
+func TestRealUEFIStarts(t *testing.T) {
+	testenv.Require(t, testenv.UEFI)
+	b := newBootTest(t, filepath.Join(t.TempDir(), "a,b c"), configs.FormatRaw, configs.Machine{Board: configs.BoardQ35, Firmware: configs.FirmwareUEFI})
+	b.boot("BdsDxe: starting Boot") // its own shell: there is nothing else
+	if vars, err := os.ReadFile(b.files.nvram(false)); err != nil || !strings.HasPrefix(string(vars), "QFI") {
+		t.Errorf("variables: %v", err)
+	}
 }
 
 // TestImageInUse starts a real QEMU that writes an image, and asks who may have it.

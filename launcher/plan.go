@@ -173,6 +173,7 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: planDrives(m.Spec, h.disks, f),
+		Flash:  planFlash(m.Spec, h.disks, f),
 		Extra:  m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {
