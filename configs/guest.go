@@ -22,8 +22,3 @@ func (m Machine) Guest() Guest {
 	}
 	return GuestDisk
 }
-
-// Agent reports whether something in the guest tells when it is ready and lets
-// users in. Without, a machine is up as soon as it runs, and is powered off by
-// its power button.
-func (m Machine) Agent() bool { return m.Guest() != GuestDisk }

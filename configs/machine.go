@@ -71,10 +71,20 @@ type Machine struct {
 	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
 	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
+	// What a guest is told when it boots: see firstboot.go.
+	User          string       `json:"user,omitempty" yaml:"user,omitempty"`                     // who users are in a disk guest; it is made if it has cloud-init
+	SSHKeys       []string     `json:"ssh_keys,omitempty" yaml:"ssh_keys,omitempty"`             // lines for authorized_keys, besides the machine's own
+	UserData      string       `json:"user_data,omitempty" yaml:"user_data,omitempty"`           // path of a file for cloud-init, read at each start
+	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
+	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
+	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
+	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
+	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
+
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
-	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path or pid:N; "" is the caller's own
+	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
 
@@ -105,6 +115,7 @@ func (m *Machine) Default() {
 	set(&m.Accel, AccelAuto)
 	set(&m.Board, BoardPC) // boots faster than q35 under emulation
 	set(&m.QEMU, "qemu-system-x86_64")
+	m.defaultFirstBoot()
 	set(&m.ReadyTimeout, Duration(defaultReady))
 }
 
@@ -129,6 +140,8 @@ func (m Machine) Validate() error {
 	}
 	m.validateBoot(&errs)
 	m.validateDisks(&errs)
+	m.validateFirstBoot(&errs)
+	m.validateMounts(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}

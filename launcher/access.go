@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/vmlaunch/vmlaunch/configs"
-	"github.com/vmlaunch/vmlaunch/guest"
 )
 
 // Access is what an SSH client of another make needs to enter a machine, once
@@ -37,7 +36,7 @@ func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
 	if err != nil {
 		return Access{}, fmt.Errorf("machine %q: %w", name, err)
 	}
-	a := Access{Machine: name, Host: name + ".vmlaunch", User: guest.User, Identity: f.clientKey(), KnownHosts: f.knownHosts()}
+	a := Access{Machine: name, Host: name + ".vmlaunch", User: m.Spec.Login(), Identity: f.clientKey(), KnownHosts: f.knownHosts()}
 	// A machine that an earlier vmlaunch made has no such file.
 	if _, err := os.Stat(a.KnownHosts); errors.Is(err, fs.ErrNotExist) {
 		if err := writeWhole(a.KnownHosts, []byte(a.Host+" "+keys.HostPub+"\n")); err != nil {
@@ -49,11 +48,8 @@ func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
 
 // checkSSH fails with a [*MissingError] for guests that nobody can enter.
 func checkSSH(spec configs.Machine) error {
-	switch spec.Guest() {
-	case configs.GuestProbe:
+	if spec.Guest() == configs.GuestProbe {
 		return &MissingError{What: "SSH server in a probe guest", Need: "run programs in it"}
-	case configs.GuestDisk:
-		return &MissingError{What: "SSH server that we know in a disk guest", Need: "run programs in it", Hint: "vmlaunch console " + spec.Name}
 	}
 	return nil
 }

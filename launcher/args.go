@@ -43,6 +43,11 @@ type Plan struct {
 
 	Drives []Drive // in the guest's order
 	Flash  []Drive // of a UEFI firmware: its code, then its variables
+	Shares []Share
+
+	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
+	// strings: structure type 11.
+	OEM []string
 
 	CID vsock.CID
 
@@ -103,8 +108,12 @@ func Args(p Plan) []string {
 	)
 	args = append(args, flashArgs(p.Flash)...)
 	args = append(args, driveArgs(p.Drives)...)
+	args = append(args, shareArgs(p.Shares)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
+	}
+	for _, path := range p.OEM {
+		args = append(args, "-smbios", "type=11,path="+option(path))
 	}
 	if p.Firmware != "" {
 		args = append(args, "-bios", p.Firmware)

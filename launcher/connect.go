@@ -45,7 +45,7 @@ func (l *Launcher) dialClient(ctx context.Context, m store.Machine) (*guest.Clie
 		return nil, err
 	}
 	defer ns.Close()
-	return guest.Dial(ctx, ns, m.CID, guest.Key{Private: keys.Client, Host: host})
+	return guest.Dial(ctx, ns, m.CID, guest.Key{User: m.Spec.Login(), Private: keys.Client, Host: host})
 }
 
 // Probe opens the control connection of the probe guest called name, from

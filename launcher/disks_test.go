@@ -72,10 +72,13 @@ func (b *bootTest) boot(want string) {
 	if err == nil {
 		err = a.makeDisk(ctx)
 	}
+	m := store.Machine{Name: b.spec.Name, UUID: newUUID(), Spec: b.spec, CID: 42}
+	if err == nil {
+		err = b.files.writeFirstBoot(m, firstBoot{})
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	m := store.Machine{Name: b.spec.Name, UUID: newUUID(), Spec: b.spec, CID: 42}
 	p := plan(m, host{accel: Accel{Name: configs.AccelTCG}, disks: b.disks}, b.files, false)
 	args := Args(p)
 	i := slices.IndexFunc(args, func(s string) bool { return strings.Contains(s, "vhost-vsock") })

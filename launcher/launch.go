@@ -35,8 +35,8 @@ func gather(opts []Option) options {
 }
 
 // Launch makes the machine that spec describes and brings it up: it runs, and
-// unless [Detached] its guest has said that it is ready, if it is one that does. The CID, once chosen,
-// is the machine's until it is removed.
+// unless [Detached] its guest is ready, in the way that the spec says. The CID, once
+// chosen, is the machine's until it is removed.
 //
 // If the launch fails nothing is left behind, with one exception: a machine
 // that runs but is not ready in time stays, and the error is a [*ReadyError].
@@ -118,7 +118,7 @@ func (l *Launcher) bringUp(ctx context.Context, k *lock, a attempt, o options) (
 		return store.Machine{}, err
 	}
 	k.release()
-	if o.detached || !a.rec.Spec.Agent() {
+	if o.detached || !a.rec.Spec.Awaited() {
 		return a.rec, nil
 	}
 	return l.awaitReady(ctx, a.rec, a.ready)
@@ -141,6 +141,7 @@ type attempt struct {
 	ready    *guest.Ready // nil if nobody will wait
 	socket   closer       // the QMP socket, until QEMU has it
 	passed   []*os.File   // what QEMU inherits besides, see pass
+	daemons  []started    // in the order of their start
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack

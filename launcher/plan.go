@@ -41,6 +41,9 @@ type host struct {
 	boot  image.Boot // of a linux guest, or of a disk guest with a kernel of its own
 	disks disks
 	probe string // firmware of a probe guest
+	first firstBoot
+
+	mounts mounts
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -75,6 +78,12 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.disks, err = resolveDisks(spec); err != nil {
 		return err
 	}
+	if h.first, err = resolveFirstBoot(spec); err != nil {
+		return err
+	}
+	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
+		return err
+	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
 		rom, err := l.Cache.Probe(ctx)
@@ -91,7 +100,7 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		h.boot = image.Boot{Kernel: kernel.Path, Initrd: spec.Initrd}
 		return checkFile("initrd", spec.Initrd)
 	}
-	h.boot, err = l.Cache.Linux(ctx, kernel)
+	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
 	return err
 }
 
@@ -172,9 +181,11 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB,
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
-		Drives: planDrives(m.Spec, h.disks, f),
+		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
 		Flash:  planFlash(m.Spec, h.disks, f),
-		Extra:  m.Spec.QEMUArgs,
+		OEM:    planCredentials(m, h.first, f),
+		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
+		Extra: m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {
 	case configs.GuestProbe:

@@ -60,6 +60,9 @@ func (a *attempt) makeFiles(ctx context.Context) error {
 	if err := a.makeDisk(ctx); err != nil {
 		return fmt.Errorf("make disks of machine %q: %w", a.rec.Name, err)
 	}
+	if err := a.files.writeFirstBoot(a.rec, a.host.first); err != nil {
+		return err
+	}
 	if a.rec.Spec.Guest() == configs.GuestLinux {
 		return a.makeInitrd()
 	}
@@ -77,9 +80,10 @@ func (a *attempt) makeInitrd() error {
 		Hostname:       a.rec.Name,
 		Listen:         []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
 		HostKey:        string(keys.Host),
-		AuthorizedKeys: []string{keys.ClientPub},
+		AuthorizedKeys: letIn(a.rec.Spec, keys),
 		EchoPort:       agentconfig.EchoPort,
 		Modules:        a.host.boot.Modules,
+		Mounts:         guestMounts(a.host.mounts.shares),
 	}
 	if a.rec.NotifyPort != 0 {
 		cfg.Notify = fmt.Sprintf("vsock-stream:%d:%d", vsock.Host, a.rec.NotifyPort)
@@ -169,6 +173,9 @@ func (a *attempt) startFailed(cause string) error {
 	if status, ok := reap(a.rec.QEMU.PID); ok {
 		e.Exit = status.ExitStatus()
 	}
+	if cause, said := a.failedDaemon(); cause != "" {
+		e.Cause, e.Tail = cause+", and "+e.Cause, append(said, e.Tail...)
+	}
 	if !a.fresh {
 		e.Log = a.files.qemuLog()
 	}
@@ -199,7 +206,7 @@ func kill(ctx context.Context, id proc.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, killWait)
 	defer cancel()
 	if err := id.Wait(ctx); err != nil {
-		return fmt.Errorf("wait for killed QEMU: %w", err)
+		return fmt.Errorf("wait for the end of killed process %d: %w", id.PID, err)
 	}
 	return nil
 }

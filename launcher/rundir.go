@@ -38,6 +38,12 @@ func (f folder) lasting(ephemeral bool, name string) string {
 	return filepath.Join(f.state, name)
 }
 
+// credential is the file that QEMU takes a guest's credential from.
+func (f folder) credential(name string) string { return filepath.Join(f.run, "credentials", name) }
+
+// seed is the disk that cloud-init reads.
+func (f folder) seed() string { return filepath.Join(f.run, "seed.iso") }
+
 // marker is the file by which a folder in the run directory is known to be a
 // machine's. It holds the machine's UUID.
 func (f folder) marker() string { return filepath.Join(f.run, "uuid") }

@@ -29,6 +29,7 @@ const (
 	Nest                         // the run may take minutes to boot a nested host
 	Throwaway                    // a host nobody needs after the run: it may be left unusable
 	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
+	Distro                       // a stock distribution's disk, kernel and initramfs, their folder in VMLAUNCH_TEST_DISTRO
 	SSH                          // ssh, of OpenSSH
 	Tools                        // ip, unshare and nsenter
 	QEMUImg                      // qemu-img
@@ -39,7 +40,7 @@ const (
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, SSH, Tools, QEMUImg, UEFI, SWTPM, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -65,6 +66,8 @@ func (n Need) String() string {
 		return "throwaway"
 	case Light:
 		return "light"
+	case Distro:
+		return "distro"
 	case SSH:
 		return "ssh"
 	case Tools:
@@ -102,6 +105,8 @@ func (n Need) hint() string {
 		return "run it alone in a nest with " + Promises + "=throwaway"
 	case Light:
 		return "vmlaunch image build light"
+	case Distro:
+		return "make test-distro"
 	case SSH:
 		return "apt-get install openssh-client"
 	case Tools:

@@ -15,6 +15,10 @@ import (
 // LightKernel is the environment variable with the path of the light kernel.
 const LightKernel = "VMLAUNCH_TEST_LIGHT"
 
+// DistroFolder is the environment variable with the folder of a stock
+// distribution: disk.qcow2, vmlinuz and initrd.img.
+const DistroFolder = "VMLAUNCH_TEST_DISTRO"
+
 const vhostVsock = "/dev/vhost-vsock"
 
 // nsMode tells by its presence that namespaces have a vsock mode.
@@ -64,7 +68,9 @@ func (n Need) probe(promised []Need) error {
 		}
 		return nil
 	case Light:
-		return probeLight()
+		return probeFile(LightKernel, "")
+	case Distro:
+		return probeFile(DistroFolder, "disk.qcow2")
 	case Tools:
 		return probeTools("ip", "unshare", "nsenter")
 	case Vmlaunch:
@@ -134,12 +140,13 @@ func probeNoModes() error {
 	return probeAbsent(nsMode)
 }
 
-func probeLight() error {
-	path := os.Getenv(LightKernel)
+// probeFile looks for name below the path in a variable.
+func probeFile(variable, name string) error {
+	path := os.Getenv(variable)
 	if path == "" {
-		return fmt.Errorf("%s is not set", LightKernel)
+		return fmt.Errorf("%s is not set", variable)
 	}
-	_, err := os.Stat(path)
+	_, err := os.Stat(filepath.Join(path, name))
 	return err
 }
 

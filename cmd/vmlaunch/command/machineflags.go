@@ -22,6 +22,9 @@ type machineFlags struct {
 
 	diskSize string
 	disks    []string
+
+	firstBoot firstBootFlags
+	mounts    []string
 }
 
 func (f *machineFlags) add(cmd *cobra.Command) {
@@ -32,9 +35,11 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&m.Initrd, "initrd", "", "initramfs `FILE` for the kernel of a disk guest")
 	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")
 	f.addDisks(fs)
+	f.addFirstBoot(fs)
+	f.addMounts(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
-	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, or pid:N (default: this one)")
+	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, pid:N or container:NAME (default: this one)")
 	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
 	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N`, in or outside cid.range (default: one of the range that is free)")
 	fs.StringVar(&m.Accel, "accel", "", "auto (default), kvm or tcg")
@@ -44,7 +49,9 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
 	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
 	complete(cmd, "firmware", configs.FirmwareBIOS, configs.FirmwareUEFI)
+	complete(cmd, "mount-type", configs.MountVirtiofs, configs.Mount9p)
 	complete(cmd, "disk-bus", configs.BusVirtioBlk, configs.BusVirtioSCSI)
+	complete(cmd, "ready", configs.ReadyNotify, configs.ReadySSH, configs.ReadyNone)
 	complete(cmd, "vsock", configs.VsockGlobal, configs.VsockLocal)
 	complete(cmd, "accel", configs.AccelAuto, configs.AccelKVM, configs.AccelTCG)
 	complete(cmd, "machine", configs.BoardPC, configs.BoardQ35)
@@ -78,7 +85,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseMounts(&m))
 	for _, path := range []*string{&m.Image, &m.Kernel, &m.QEMU} {
 		abs, err := absolute(*path)
 		*path = abs

@@ -64,7 +64,7 @@ func ways(ctx context.Context, a *app, names []string) ([]launcher.Access, error
 			return nil, err
 		}
 		for _, v := range views {
-			if v.Spec.Guest() == configs.GuestLinux {
+			if v.Spec.Guest() != configs.GuestProbe {
 				names = append(names, v.Name)
 			}
 		}

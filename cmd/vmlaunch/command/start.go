@@ -23,7 +23,7 @@ func newStart(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				a.tell("%s %s, cid %d in %s", name, upState(detach, false, m.Spec.Agent()), m.CID, where(m.Netns))
+				a.tell("%s %s, cid %d in %s", name, upState(detach, false, m.Spec.Awaited()), m.CID, where(m.Netns))
 				return nil
 			})
 		},

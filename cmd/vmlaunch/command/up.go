@@ -57,19 +57,19 @@ func (o *upOptions) run(cmd *cobra.Command, a *app, name string) error {
 	if err != nil {
 		return err
 	}
-	a.tell("%s %s, cid %d in %s", m.Name, upState(o.detach, before.QEMU == m.QEMU, m.Spec.Agent()), m.CID, where(m.Netns))
+	a.tell("%s %s, cid %d in %s", m.Name, upState(o.detach, before.QEMU == m.QEMU, m.Spec.Awaited()), m.CID, where(m.Netns))
 	return nil
 }
 
 // upState says what up found or did.
-func upState(detach, same, agent bool) string {
+func upState(detach, same, awaited bool) string {
 	switch {
 	case same:
 		return "is running already"
 	case detach:
 		return "is starting"
-	case !agent:
-		return "runs (nothing in it tells when it is ready)"
+	case !awaited:
+		return "runs (nobody waits until it is ready: --ready none)"
 	}
 	return "is ready"
 }
