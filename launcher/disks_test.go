@@ -28,7 +28,8 @@ type bootTest struct {
 	spec  configs.Machine
 	disks disks
 	files folder
-	while func() // called while the guest that has booted runs; may be nil
+	while func()          // called while the guest that has booted runs; may be nil
+	live  func(liveShelf) // the same, with its QEMU
 }
 
 // newBootTest makes a base image of that format in dir.
@@ -101,6 +102,9 @@ func (b *bootTest) boot(want string) {
 		if strings.Contains(said.Text(), want) {
 			if b.while != nil {
 				b.while()
+			}
+			if b.live != nil {
+				b.live(liveShelf{qemu: q.client})
 			}
 			return
 		}
