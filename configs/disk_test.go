@@ -88,6 +88,7 @@ func TestValidateDisks(t *testing.T) {
 		{"linux guest", func(m *Machine) { m.Image, m.Ephemeral = ImageLinux, true },
 			`ephemeral "true": the linux guest boots no disk (--disk adds one)`},
 		{"linux guest with a disk", func(m *Machine) { m.Image, m.Disks = ImageLinux, []Disk{{Path: "/a"}} }, ""},
+		{"TPM of a probe", func(m *Machine) { m.Image, m.TPM = ImageProbe, true }, `tpm "true": the probe guest has no use for one`},
 		{"probe guest", func(m *Machine) { m.Image, m.Disks = ImageProbe, []Disk{{Path: "/a"}} }, `disk "/a": the probe guest can't read disks`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

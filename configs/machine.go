@@ -68,6 +68,7 @@ type Machine struct {
 	DiskSizeMiB int    `json:"disk_size_mib,omitempty" yaml:"disk_size_mib,omitempty"` // of a disk guest; 0 is the image's own size
 	Ephemeral   bool   `json:"ephemeral,omitempty" yaml:"ephemeral,omitempty"`         // what a disk guest writes is gone when it stops
 	Firmware    string `json:"firmware,omitempty" yaml:"firmware,omitempty"`           // that boots a disk
+	TPM         bool   `json:"tpm,omitempty" yaml:"tpm,omitempty"`                     // a TPM 2.0, of software
 	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
 	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
@@ -181,6 +182,9 @@ func (m Machine) validateBoot(errs *Errors) {
 		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
 		errs.unwanted("initrd", m.Initrd, "the probe guest has no kernel")
 		errs.unwanted("append", m.Append, "the probe guest has no kernel")
+		if m.TPM {
+			errs.add("tpm", "true", "the probe guest has no use for one")
+		}
 		if m.CPUs > 1 {
 			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
 		}

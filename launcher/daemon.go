@@ -83,11 +83,11 @@ func (a *attempt) failedDaemon() (cause string, said []string) {
 
 // startDaemons starts what serves the machine's QEMU.
 func (a *attempt) startDaemons(context.Context) error {
-	return a.serveMounts()
+	return errors.Join(a.serveMounts(), a.serveTPM())
 }
 
 // hasDaemons reports whether a machine is one with daemons. It is a pure function.
-func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts) > 0 }
+func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts) > 0 || spec.TPM }
 
 // endDaemonsOf ends the daemons of the run whose folder the machine called name
 // has, of which there may be no record.

@@ -28,6 +28,7 @@ type bootTest struct {
 	spec  configs.Machine
 	disks disks
 	files folder
+	uuid  string          // of the last boot
 	while func()          // called while the guest that has booted runs; may be nil
 	live  func(liveShelf) // the same, with its QEMU
 }
@@ -80,10 +81,24 @@ func (b *bootTest) boot(want string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p := plan(m, host{accel: Accel{Name: configs.AccelTCG}, disks: b.disks}, b.files, false)
+	a.rec, a.l = m, New(Config{})
+	if b.spec.TPM {
+		a.host.swtpm, err = findSWTPM()
+	}
+	if err == nil {
+		err = a.serveTPM()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.uuid = m.UUID
+	defer a.closePassed()
+	a.host.accel.Name = configs.AccelTCG
+	p := plan(m, a.host, b.files, false)
 	args := Args(p)
 	i := slices.IndexFunc(args, func(s string) bool { return strings.Contains(s, "vhost-vsock") })
-	q := startReal(b.t, ctx, b.files.qmp(), slices.Delete(args, i-1, i+1))
+	q := startReal(b.t, ctx, b.files.qmp(), slices.Delete(args, i-1, i+1), a.passed...)
+	a.closePassed()
 	defer q.end()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", p.ConsoleSocket)
 	if err == nil {
@@ -165,7 +180,7 @@ type realQEMUProcess struct {
 	log    strings.Builder
 }
 
-func startReal(t *testing.T, ctx context.Context, socket string, args []string) *realQEMUProcess {
+func startReal(t *testing.T, ctx context.Context, socket string, args []string, passed ...*os.File) *realQEMUProcess {
 	t.Helper()
 	f, err := qmp.Listen(socket)
 	if err != nil {
@@ -173,7 +188,7 @@ func startReal(t *testing.T, ctx context.Context, socket string, args []string) 
 	}
 	defer f.Close()
 	q := &realQEMUProcess{t: t, cmd: exec.CommandContext(ctx, realQEMU(t), args...)}
-	q.cmd.ExtraFiles = []*os.File{f}
+	q.cmd.ExtraFiles = append([]*os.File{fdQMP - 3: f, fdVhost - 3: f}, passed...)
 	q.cmd.Stdout, q.cmd.Stderr = &q.log, &q.log
 	if err := q.cmd.Start(); err != nil {
 		t.Fatal(err)

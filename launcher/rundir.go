@@ -29,6 +29,9 @@ func (f folder) overlay(ephemeral bool) string { return f.lasting(ephemeral, "di
 // nvram is where a UEFI firmware keeps its variables.
 func (f folder) nvram(ephemeral bool) string { return f.lasting(ephemeral, "nvram.qcow2") }
 
+// tpm is the folder where a TPM keeps its state.
+func (f folder) tpm(ephemeral bool) string { return f.lasting(ephemeral, "tpm") }
+
 // lasting returns the place of a file that lasts as long as the machine, or with
 // ephemeral as long as its QEMU.
 func (f folder) lasting(ephemeral bool, name string) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
 	"github.com/vmlaunch/vmlaunch/netns"
@@ -79,6 +80,7 @@ func causes() []cause {
 		{Usage, "`vsock.ErrBadMode`", is(vsock.ErrBadMode)},
 		{Usage, "`netns.ErrBadName`", is(netns.ErrBadName)},
 		{Usage, "`configs.Errors`", as[configs.Errors]},
+		{Usage, "`*image.DiskError`", as[*image.DiskError]},
 		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
 		{CIDConflict, "`cidalloc.ErrTaken`", is(cidalloc.ErrTaken)},
 		{CIDConflict, "`cidalloc.ErrExhausted`", is(cidalloc.ErrExhausted)},
