@@ -73,14 +73,19 @@ func likeDisks(said, have []configs.Disk) []configs.Disk {
 }
 
 // makeDisk makes the layer that a disk guest writes into, and the variables of its
-// firmware: in the state folder,
-// where it lasts until the machine is removed, or in the run folder, which goes
-// when the machine is down. It fails with an [*ImageInUseError] if one of the
-// machine's images can't be had.
+// firmware: in the state folder, where it lasts until the machine is removed, or in
+// the run folder, which goes when the machine is down. It fails with an
+// [*ImageInUseError] if one of the machine's images can't be had, and with an
+// [*image.DiskError] if the one below has changed.
 func (a *attempt) makeDisk(ctx context.Context) error {
 	spec := a.rec.Spec
 	if err := checkHolders(planDrives(spec, a.host.disks, a.files)); err != nil || spec.Guest() != configs.GuestDisk {
 		return err
+	}
+	if !spec.Ephemeral {
+		if err := a.files.checkBase(a.host.disks.base); err != nil {
+			return err
+		}
 	}
 	if spec.Firmware == configs.FirmwareUEFI {
 		if err := image.CreateNVRAM(ctx, a.files.nvram(spec.Ephemeral), a.host.disks.uefi.Vars); err != nil {

@@ -15,7 +15,10 @@ import (
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/bootdisk"
+	"github.com/vmlaunch/vmlaunch/internal/fakeqemu"
+	"github.com/vmlaunch/vmlaunch/internal/proc"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/qmp"
 	"github.com/vmlaunch/vmlaunch/store"
@@ -242,5 +245,130 @@ func TestRealDiskBoots(t *testing.T) {
 			}
 			b.boot("boot 1")
 		})
+	}
+}
+
+// diskSpec is fakeSpec with a disk, a firmware with variables, and a TPM: all that a
+// launch makes for a disk guest.
+func (b *bench) diskSpec() configs.Machine {
+	b.t.Helper()
+	testenv.Require(b.t, testenv.QEMUImg, testenv.UEFI, testenv.SWTPM)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	spec.Image, spec.Ready, spec.Firmware, spec.TPM = filepath.Join(b.root, "base, 1.raw"), configs.ReadyNone, configs.FirmwareUEFI, true
+	if err := os.WriteFile(spec.Image, bootdisk.Image(1<<20), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return spec
+}
+
+// TestDiskLastsAsLongAsItsMachine keeps the disk over a stop, unless it is ephemeral,
+// and not over a removal.
+func TestDiskLastsAsLongAsItsMachine(t *testing.T) {
+	b := newBench(t, true)
+	for _, ephemeral := range []bool{false, true} {
+		spec := b.diskSpec()
+		spec.Ephemeral = ephemeral
+		b.launch(spec)
+		f := b.folder("web")
+		files := []string{f.overlay(ephemeral), f.nvram(ephemeral), f.tpm(ephemeral)}
+		for _, path := range files {
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := b.Stop(t.Context(), "web", 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			if _, err := os.Stat(path); (err != nil) != ephemeral {
+				t.Errorf("ephemeral %v, stopped: %v", ephemeral, err)
+			}
+		}
+		if _, err := b.Start(t.Context(), "web"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Down(t.Context(), "web", 0); err != nil {
+			t.Fatal(err)
+		}
+		b.wantNothing()
+	}
+}
+
+// TestDiskOfAChangedImage refuses a start on top of an image that was written since;
+// a machine that keeps nothing takes it as it is.
+func TestDiskOfAChangedImage(t *testing.T) {
+	for _, ephemeral := range []bool{false, true} {
+		b := newBench(t, true)
+		spec := b.diskSpec()
+		spec.Ephemeral = ephemeral
+		b.launch(spec)
+		for range 2 { // it is refused without a word of the first time's
+			if err := b.Stop(t.Context(), "web", 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(spec.Image, bootdisk.Image(2<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.Start(t.Context(), "web")
+			if _, refused := errors.AsType[*image.DiskError](err); refused == ephemeral || ephemeral && err != nil {
+				t.Errorf("ephemeral %v: %v", ephemeral, err)
+			}
+		}
+		if err := b.Down(t.Context(), "web", 0); err != nil {
+			t.Fatal(err)
+		}
+		b.wantNothing()
+	}
+}
+
+// TestDiskKillAtEveryStep kills the launch of a disk guest at each step, as kill -9
+// would: the next command finds nothing left of its disk, its firmware and its TPM.
+func TestDiskKillAtEveryStep(t *testing.T) {
+	for _, step := range Steps()[3:] { // before that it is as any other
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, true)
+			b.killAt(step, "up", b.diskSpec())
+			if _, err := b.Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if step == "keep" {
+				if err := b.Down(t.Context(), "web", 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.wantNothing()
+			if left, err := proc.Marked(envRoot + "=" + b.root); err != nil || len(left) > 0 {
+				t.Errorf("daemons are left: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestDiskThatFailsTheLaunch leaves nothing but the images that were there.
+func TestDiskThatFailsTheLaunch(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.diskSpec()
+	for _, c := range []struct {
+		name string
+		edit func(*configs.Machine)
+		want string
+		is   error
+	}{
+		{"no image", func(m *configs.Machine) { m.Image += ".gone" }, "no such file", fs.ErrNotExist},
+		{"no disk", func(m *configs.Machine) { m.Disks = []configs.Disk{{Path: "/gone"}} }, "no such file", fs.ErrNotExist},
+		{"smaller", func(m *configs.Machine) { m.DiskSizeMiB = 1; m.Image = b.root + "/big" }, "can't be made 1 MiB", nil},
+		{"no QEMU", func(m *configs.Machine) { m.QEMU = "qemu-nowhere" }, "no qemu-nowhere", errors.ErrUnsupported},
+	} {
+		bad := spec
+		if err := os.WriteFile(b.root+"/big", make([]byte, 2<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.edit(&bad)
+		_, err := b.Launch(t.Context(), bad)
+		if err == nil || !strings.Contains(err.Error(), c.want) || c.is != nil && !errors.Is(err, c.is) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+		b.wantNothing()
 	}
 }

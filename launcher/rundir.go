@@ -29,6 +29,9 @@ func (f folder) overlay(ephemeral bool) string { return f.lasting(ephemeral, "di
 // nvram is where a UEFI firmware keeps its variables.
 func (f folder) nvram(ephemeral bool) string { return f.lasting(ephemeral, "nvram.qcow2") }
 
+// base tells what the image below the overlay was like.
+func (f folder) base() string { return filepath.Join(f.state, "base.json") }
+
 // tpm is the folder where a TPM keeps its state.
 func (f folder) tpm(ephemeral bool) string { return f.lasting(ephemeral, "tpm") }
 
