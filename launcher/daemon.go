@@ -82,12 +82,18 @@ func (a *attempt) failedDaemon() (cause string, said []string) {
 }
 
 // startDaemons starts what serves the machine's QEMU.
-func (a *attempt) startDaemons(context.Context) error {
-	return errors.Join(a.serveMounts(), a.serveTPM())
+func (a *attempt) startDaemons(ctx context.Context) error {
+	if err := a.serveMounts(); err != nil {
+		return err
+	}
+	if err := a.serveTPM(); err != nil {
+		return err
+	}
+	return a.startForwarder(ctx)
 }
 
 // hasDaemons reports whether a machine is one with daemons. It is a pure function.
-func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts) > 0 || spec.TPM }
+func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts)+len(spec.Ports) > 0 || spec.TPM }
 
 // endDaemonsOf ends the daemons of the run whose folder the machine called name
 // has, of which there may be no record.

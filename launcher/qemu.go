@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,11 +78,12 @@ func (a *attempt) makeInitrd() error {
 	}
 	cfg := agentconfig.Config{
 		Role:           agentconfig.Guest,
-		Hostname:       a.rec.Name,
+		Hostname:       cmp.Or(a.rec.Spec.Service, a.rec.Name), // every copy of a lab has the same
 		Listen:         []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
 		HostKey:        string(keys.Host),
 		AuthorizedKeys: letIn(a.rec.Spec, keys),
 		EchoPort:       agentconfig.EchoPort,
+		ForwardPort:    agentconfig.ForwardPort,
 		Modules:        a.host.boot.Modules,
 		Mounts:         guestMounts(a.host.mounts.shares),
 	}

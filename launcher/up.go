@@ -88,6 +88,9 @@ func differences(m store.Machine, said configs.Machine) []string {
 	compare("accel", have.Accel, said.Accel, said.Accel == "")
 	compare("machine", have.Board, said.Board, said.Board == "")
 	compare("qemu", have.QEMU, said.QEMU, said.QEMU == "")
+	if len(said.Ports) > 0 && !slices.Equal(have.Ports, said.Ports) {
+		d = append(d, fmt.Sprintf("ports (%q, want %q)", have.Ports, said.Ports))
+	}
 	if len(said.QEMUArgs) > 0 && !slices.Equal(have.QEMUArgs, said.QEMUArgs) {
 		d = append(d, fmt.Sprintf("qemu arguments (%q, want %q)", have.QEMUArgs, said.QEMUArgs))
 	}
