@@ -20,6 +20,8 @@ import (
 type Firmware struct {
 	Code FlashFile // what runs; never written
 	Vars FlashFile // what a machine's variables are a copy of at first
+
+	Descriptor string // path of the file that says so
 }
 
 // A FlashFile is the content of a flash device.
@@ -75,6 +77,7 @@ func findUEFI(dirs []string, board string) (f Firmware, broken error) {
 			continue
 		}
 		if f, ok := d.uefi(board); ok && exists(f.Code.Path) && exists(f.Vars.Path) {
+			f.Descriptor = byName[name]
 			return f, nil
 		}
 	}
