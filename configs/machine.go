@@ -30,6 +30,12 @@ const (
 	BoardQ35 = "q35"
 )
 
+// The firmwares, as values of [Machine.Firmware].
+const (
+	FirmwareBIOS = "bios"
+	FirmwareUEFI = "uefi" // without Secure Boot
+)
+
 // The vsock modes of a namespace, as values of [Machine.Vsock].
 const (
 	VsockGlobal = "global"
@@ -61,6 +67,8 @@ type Machine struct {
 	// never written.
 	DiskSizeMiB int    `json:"disk_size_mib,omitempty" yaml:"disk_size_mib,omitempty"` // of a disk guest; 0 is the image's own size
 	Ephemeral   bool   `json:"ephemeral,omitempty" yaml:"ephemeral,omitempty"`         // what a disk guest writes is gone when it stops
+	Firmware    string `json:"firmware,omitempty" yaml:"firmware,omitempty"`           // that boots a disk
+	TPM         bool   `json:"tpm,omitempty" yaml:"tpm,omitempty"`                     // a TPM 2.0, of software
 	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
 	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
@@ -103,6 +111,7 @@ func (m *Machine) Default() {
 	set(&m.Image, ImageLinux)
 	set(&m.CPUs, 1)
 	set(&m.DiskBus, BusVirtioBlk)
+	set(&m.Firmware, FirmwareBIOS)
 	switch m.Guest() {
 	case GuestProbe:
 		set(&m.MemoryMiB, minMemoryProbeMiB)
@@ -186,6 +195,9 @@ func (m Machine) validateBoot(errs *Errors) {
 		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
 		errs.unwanted("initrd", m.Initrd, "the probe guest has no kernel")
 		errs.unwanted("append", m.Append, "the probe guest has no kernel")
+		if m.TPM {
+			errs.add("tpm", "true", "the probe guest has no use for one")
+		}
 		if m.CPUs > 1 {
 			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
 		}

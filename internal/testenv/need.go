@@ -33,12 +33,14 @@ const (
 	SSH                          // ssh, of OpenSSH
 	Tools                        // ip, unshare and nsenter
 	QEMUImg                      // qemu-img
+	UEFI                         // a UEFI firmware with its descriptor for QEMU
+	SWTPM                        // swtpm, a software TPM
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -72,6 +74,10 @@ func (n Need) String() string {
 		return "tools"
 	case QEMUImg:
 		return "qemu-img"
+	case UEFI:
+		return "uefi"
+	case SWTPM:
+		return "swtpm"
 	case Vmlaunch:
 		return "vmlaunch"
 	}
@@ -107,6 +113,10 @@ func (n Need) hint() string {
 		return "apt-get install iproute2 util-linux"
 	case QEMUImg:
 		return "apt-get install qemu-utils"
+	case UEFI:
+		return "apt-get install ovmf"
+	case SWTPM:
+		return "apt-get install swtpm"
 	case Vmlaunch:
 		return "make unit, which builds it"
 	}

@@ -39,6 +39,10 @@ func (n Need) probe(promised []Need) error {
 		return probeRoot()
 	case SSH:
 		return exec.Command("ssh", "-V").Run()
+	case UEFI:
+		return probeUEFI()
+	case SWTPM:
+		return exec.Command("swtpm", "--version").Run()
 	case QEMUImg:
 		return exec.Command("qemu-img", "--version").Run()
 	case QEMU:
@@ -153,4 +157,14 @@ func probeTools(tools ...string) error {
 		}
 	}
 	return nil
+}
+
+// probeUEFI looks for a descriptor where distributions have them: which one is
+// taken is what tests are about.
+func probeUEFI() error {
+	paths, err := filepath.Glob("/usr/share/qemu/firmware/*.json")
+	if err == nil && len(paths) == 0 {
+		err = fmt.Errorf("no descriptor in /usr/share/qemu/firmware")
+	}
+	return err
 }

@@ -58,6 +58,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVar(&m.QEMUArgs, "qemu-arg", nil, "one more `WORD` for QEMU's command line, as it is; may be repeated")
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
 	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
+	complete(cmd, "firmware", configs.FirmwareBIOS, configs.FirmwareUEFI)
 	complete(cmd, "mount-type", configs.MountVirtiofs, configs.Mount9p)
 	complete(cmd, "disk-bus", configs.BusVirtioBlk, configs.BusVirtioSCSI)
 	complete(cmd, "ready", configs.ReadyNotify, configs.ReadySSH, configs.ReadyNone)
