@@ -25,10 +25,23 @@ const (
 
 func TestMain(m *testing.M) {
 	fakeqemu.Main()
+	if len(os.Args) == 5 && os.Args[2] == ServePortsVerb { // see newLauncher
+		os.Exit(beForwarder())
+	}
 	if step := os.Getenv(envKillAt); step != "" {
 		os.Exit(beKilled(step))
 	}
 	os.Exit(m.Run())
+}
+
+// beForwarder is the daemon that serves a machine's ports.
+func beForwarder() int {
+	l := newLauncher(os.Args[1], true)
+	if err := l.ServePorts(context.Background(), os.Args[3], os.Args[4], func(text string) { fmt.Println(text) }); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
 }
 
 // beKilled does a verb and is killed at step. It returns only if that did not

@@ -36,8 +36,8 @@ type Forwarding struct {
 }
 
 // Listen listens for f in the caller's own namespace. The caller closes the
-// listener. A Unix socket that nobody listens on any more is replaced. It fails with
-// EADDRINUSE if somebody listens there, and with [fs.ErrPermission].
+// listener. A Unix socket that nobody listens on any more is replaced. It fails with a
+// [*ListenError].
 func Listen(ctx context.Context, f configs.Forward) (Forwarding, error) {
 	var lc net.ListenConfig
 	address := f.Listen.Path
@@ -48,7 +48,7 @@ func Listen(ctx context.Context, f configs.Forward) (Forwarding, error) {
 	}
 	l, err := lc.Listen(ctx, f.Listen.Network, address)
 	if err != nil {
-		return Forwarding{}, fmt.Errorf("forward %s: listen: %w%s", f, bareNet(err), listenHint(err))
+		return Forwarding{}, &ListenError{f, bareNet(err)}
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		f.Listen.Port = uint32(a.Port)
@@ -64,17 +64,35 @@ func bareNet(err error) error {
 	return err
 }
 
-func listenHint(err error) string {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return bracket("another program listens there; an empty port, as :80, has a free one chosen")
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return bracket("no interface here has that address")
-	case errors.Is(err, fs.ErrPermission):
-		return bracket("ports below 1024 want CAP_NET_BIND_SERVICE")
-	}
-	return ""
+// A ListenError says why a forward can't listen. Where somebody else listens,
+// errors.Is(err, fs.ErrExist) holds.
+type ListenError struct {
+	Forward configs.Forward
+	Cause   error
 }
+
+func (e *ListenError) Error() string {
+	hint := ""
+	switch {
+	case errors.Is(e.Cause, syscall.EADDRINUSE) && e.Forward.Listen.Network == configs.NetworkUnix:
+		hint = "a file or another program is there"
+	case errors.Is(e.Cause, syscall.EADDRINUSE):
+		hint = "another program listens there; an empty port, as :80, has a free one chosen"
+	case errors.Is(e.Cause, syscall.EADDRNOTAVAIL):
+		hint = "no interface here has that address"
+	case errors.Is(e.Cause, fs.ErrPermission) && e.Forward.Listen.Network == configs.NetworkTCP:
+		hint = "ports below 1024 want CAP_NET_BIND_SERVICE"
+	}
+	return fmt.Sprintf("listen for %s: %v%s", e.Forward, e.Cause, bracket(hint))
+}
+
+// Is makes a listener that is taken an [fs.ErrExist].
+func (e *ListenError) Is(target error) bool {
+	return target == fs.ErrExist && errors.Is(e.Cause, syscall.EADDRINUSE)
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Cause }
 
 // startForwarder listens on the machine's ports and starts the daemon that passes on
 // what comes. The listeners are there before QEMU is: a port that is taken fails the
@@ -223,7 +241,7 @@ func (r *Route) Serve(ctx context.Context, all []Forwarding, say func(string)) e
 	for _, f := range all {
 		s := forward.Server{
 			Listener: f.Listener, Relay: relay,
-			Handle: relay.To(func(ctx context.Context) (forward.Conn, error) { return r.Dial(ctx, f.Target) }),
+			Handle: r.handler(relay, f.Target),
 			Say:    func(text string) { say(f.String() + ": " + text) },
 		}
 		serving.Go(func() { cancel(s.Serve(ctx)) })

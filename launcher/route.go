@@ -76,7 +76,7 @@ func (r *Route) Wait(ctx context.Context) error { return r.m.QEMU.Wait(ctx) }
 func (r *Route) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, routeTime)
 	defer cancel()
-	if _, err := r.hold(ctx); err != nil {
+	if _, _, err := r.hold(ctx); err != nil {
 		return r.l.connectError(ctx, r.m, err)
 	}
 	return nil
@@ -88,71 +88,107 @@ func (r *Route) Check(ctx context.Context) error {
 // machine has ended, with [errors.ErrUnsupported] for what a probe guest
 // does not have, and with ctx's error.
 func (r *Route) Dial(ctx context.Context, target configs.Endpoint) (forward.Conn, error) {
+	conn, _, err := r.reach(ctx, target)
+	return conn, err
+}
+
+// reach is Dial that also returns the anchor.
+func (r *Route) reach(ctx context.Context, target configs.Endpoint) (forward.Conn, *guest.Anchor, error) {
 	if !r.alive() {
-		return nil, &PhaseError{Name: r.m.Name, Have: Stopped, Want: "running", Hint: "vmlaunch start " + r.m.Name}
+		return nil, nil, &PhaseError{Name: r.m.Name, Have: Stopped, Want: "running", Hint: "vmlaunch start " + r.m.Name}
 	}
 	ctx, cancel := context.WithTimeout(ctx, routeTime)
 	defer cancel()
-	conn, err := r.dial(ctx, target)
+	conn, anchor, err := r.dial(ctx, target)
 	if err != nil {
-		return nil, r.l.connectError(ctx, r.m, err)
+		return nil, nil, r.l.connectError(ctx, r.m, err)
 	}
-	return conn, nil
+	return conn, anchor, nil
 }
 
-func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn, error) {
+// dial connects to target while the anchor holds: who answers has proved who it is,
+// and the QEMU that has the CID is the one that it had then. The anchor is kept, not the
+// caller's to close.
+func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn, *guest.Anchor, error) {
+	anchor, client, err := r.hold(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := r.dialGuest(ctx, client, target)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !r.alive() || !anchor.Holds() {
+		forward.Reset(conn)
+		return nil, nil, guest.ErrGone
+	}
+	return conn, anchor, nil
+}
+
+// dialGuest connects to target in the way that leads into this guest; client is nil
+// where that is not SSH.
+func (r *Route) dialGuest(ctx context.Context, client *guest.Client, target configs.Endpoint) (forward.Conn, error) {
 	if target.Network == configs.NetworkVsock {
-		return r.dialPort(ctx, target.Port)
+		raw, err := guest.DialPort(ctx, r.ns, r.m.CID, target.Port)
+		if err != nil {
+			return nil, err
+		}
+		conn, ok := raw.(forward.Conn)
+		if !ok { // package vsock promises it
+			return nil, errors.Join(fmt.Errorf("a %T can't end one direction", raw), raw.Close())
+		}
+		return conn, nil
 	}
 	address := target.Path
 	if target.Network == configs.NetworkTCP {
 		address = target.HostPort()
 	}
-	switch r.m.Spec.Image {
-	case configs.ImageProbe:
+	switch {
+	case r.m.Spec.Image == configs.ImageProbe:
 		return nil, &MissingError{What: target.Network + " in a probe guest", Hint: "vsock:PORT is there"}
-	case configs.ImageLinux:
-		leg, err := guest.Tunnel(ctx, r.ns, r.m.CID, r.key, target.Network, address)
+	case client != nil:
+		return client.Connect(ctx, target.Network, address)
+	}
+	leg, err := guest.Tunnel(ctx, r.ns, r.m.CID, r.key, target.Network, address)
+	if err != nil {
+		return nil, err // not a nil *Leg in an interface
+	}
+	return leg, nil
+}
+
+// handler returns what passes a connection on to target. It is reset when the guest is
+// another one than it began with: one that has restarted.
+func (r *Route) handler(relay *forward.Relay, target configs.Endpoint) func(context.Context, forward.Conn) error {
+	return func(ctx context.Context, client forward.Conn) error {
+		there, anchor, err := r.reach(ctx, target)
 		if err != nil {
-			return nil, err // not a nil *Leg in an interface
+			forward.Reset(client)
+			return err
 		}
-		return leg, nil
+		ctx, cancel := context.WithCancel(ctx)
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			select {
+			case <-anchor.Broken():
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		_ = relay.Join(ctx, client, there) // both sides were told
+		cancel()
+		<-watched
+		return nil
 	}
-	c, err := r.ssh(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return c.Connect(ctx, target.Network, address)
 }
 
-// dialPort connects to a vsock port, of which nobody proves anything: the
-// anchor, which has, holds before and after, and so does the QEMU that has the CID.
-func (r *Route) dialPort(ctx context.Context, port uint32) (forward.Conn, error) {
-	anchor, err := r.hold(ctx)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := guest.DialPort(ctx, r.ns, r.m.CID, port)
-	if err != nil {
-		return nil, err
-	}
-	conn, ok := raw.(forward.Conn)
-	if !ok { // package vsock promises it
-		return nil, errors.Join(fmt.Errorf("a %T can't end one direction", raw), raw.Close())
-	}
-	if !r.alive() || !anchor.Holds() {
-		forward.Reset(conn)
-		return nil, guest.ErrGone
-	}
-	return conn, nil
-}
-
-// hold returns the anchor, a new one if that of before is broken.
-func (r *Route) hold(ctx context.Context) (*guest.Anchor, error) {
+// hold returns the anchor, a new one if that of before is broken, and the SSH
+// connection where that is the anchor.
+func (r *Route) hold(ctx context.Context) (*guest.Anchor, *guest.Client, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.anchor != nil && r.anchor.Holds() {
-		return r.anchor, nil
+		return r.anchor, r.client, nil
 	}
 	r.letGo()
 	var err error
@@ -164,20 +200,7 @@ func (r *Route) hold(ctx context.Context) (*guest.Anchor, error) {
 	default:
 		err = r.connect(ctx)
 	}
-	return r.anchor, err
-}
-
-// ssh returns the SSH connection, which is the anchor as well.
-func (r *Route) ssh(ctx context.Context) (*guest.Client, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.anchor == nil || !r.anchor.Holds() {
-		r.letGo()
-		if err := r.connect(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return r.client, nil
+	return r.anchor, r.client, err
 }
 
 func (r *Route) connect(ctx context.Context) error {

@@ -96,6 +96,9 @@ func (a *app) serve(ctx context.Context, r *launcher.Route, name string, all []l
 	if errors.Is(context.Cause(ctx), launcher.ErrEnded) {
 		return context.Cause(ctx)
 	}
+	if ctx.Err() != nil {
+		return exitStatus(Interrupted) // it is how people end it
+	}
 	return err
 }
 
