@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -50,10 +51,15 @@ func Listen(ctx context.Context, f configs.Forward) (Forwarding, error) {
 	if err != nil {
 		return Forwarding{}, &ListenError{f, bareNet(err)}
 	}
+	return forwarding(f, l), nil
+}
+
+// forwarding returns f with the port that l has.
+func forwarding(f configs.Forward, l net.Listener) Forwarding {
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		f.Listen.Port = uint32(a.Port)
 	}
-	return Forwarding{f, l}, nil
+	return Forwarding{f, l}
 }
 
 // bareNet returns the cause of an error of package net without what it repeats.
@@ -219,7 +225,7 @@ func inherit(m store.Machine) ([]Forwarding, error) {
 		if err != nil {
 			return nil, fmt.Errorf("forward %s: %w", f, err)
 		}
-		all = append(all, Forwarding{f, l})
+		all = append(all, forwarding(f, l))
 	}
 	return all, nil
 }
@@ -250,13 +256,15 @@ func (r *Route) Serve(ctx context.Context, all []Forwarding, say func(string)) e
 	return context.Cause(ctx)
 }
 
-// onceEach leaves out a line that is the one before.
+// onceEach leaves out a line that is the one before, and makes a line of what has
+// several: a path may.
 func onceEach(say func(string)) func(string) {
 	var mu sync.Mutex
 	last := ""
 	return func(text string) {
 		mu.Lock()
 		defer mu.Unlock()
+		text = strings.ReplaceAll(text, "\n", `\n`)
 		if text != last {
 			last = text
 			say(text)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
@@ -20,6 +22,10 @@ import (
 // at once needs tens of seconds.
 const routeTime = 2 * time.Minute
 
+// dialsAtOnce bounds how many connections of one route are being begun. The kernel gives
+// each 2 s to be answered, in which a small guest answers some hundred, not a thousand.
+const dialsAtOnce = 64
+
 // ErrEnded says that the machine ended while its ports were forwarded.
 var ErrEnded = errors.New("has ended, and its ports with it")
 
@@ -32,6 +38,7 @@ type Route struct {
 	ns    *netns.NS
 	key   guest.Key // of a guest with SSH
 	alive func() bool
+	dials chan struct{} // one for each connection that is being begun
 
 	mu     sync.Mutex
 	client *guest.Client // of a guest that is not the built-in one
@@ -54,7 +61,7 @@ func (l *Launcher) Route(ctx context.Context, name string) (*Route, error) {
 
 // newRoute takes ns over. Alive reports whether the QEMU of this run lives.
 func (l *Launcher) newRoute(m store.Machine, ns *netns.NS, alive func() bool) (*Route, error) {
-	r := &Route{l: l, m: m, ns: ns, alive: alive}
+	r := &Route{l: l, m: m, ns: ns, alive: alive, dials: make(chan struct{}, dialsAtOnce)}
 	if m.Spec.Image == configs.ImageProbe {
 		return r, nil
 	}
@@ -114,7 +121,13 @@ func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn
 	if err != nil {
 		return nil, nil, err
 	}
+	select {
+	case r.dials <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
 	conn, err := r.dialGuest(ctx, client, target)
+	<-r.dials
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,7 +142,7 @@ func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn
 // where that is not SSH.
 func (r *Route) dialGuest(ctx context.Context, client *guest.Client, target configs.Endpoint) (forward.Conn, error) {
 	if target.Network == configs.NetworkVsock {
-		raw, err := guest.DialPort(ctx, r.ns, r.m.CID, target.Port)
+		raw, err := r.dialPort(ctx, target.Port)
 		if err != nil {
 			return nil, err
 		}
@@ -154,6 +167,31 @@ func (r *Route) dialGuest(ctx context.Context, client *guest.Client, target conf
 		return nil, err // not a nil *Leg in an interface
 	}
 	return leg, nil
+}
+
+// A guest resets a connection that finds no room to wait for being accepted, just as
+// one to a port where nobody listens. So it is begun again, after pauses that double:
+// 0.6 s in all, which whoever calls a closed port has to wait.
+const (
+	portTries = 6
+	portPause = 20 * time.Millisecond
+)
+
+// dialPort connects to a vsock port, in several tries if the guest resets them.
+func (r *Route) dialPort(ctx context.Context, port uint32) (net.Conn, error) {
+	pause := portPause
+	for try := 1; ; try++ {
+		conn, err := guest.DialPort(ctx, r.ns, r.m.CID, port)
+		if !errors.Is(err, syscall.ECONNRESET) || try == portTries {
+			return conn, err
+		}
+		select {
+		case <-time.After(pause):
+			pause *= 2
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // handler returns what passes a connection on to target. It is reset when the guest is
