@@ -163,6 +163,7 @@ func TestPortForward(t *testing.T) {
 	echo, chargen := f.where(t), f.where(t)
 	wantEcho(t, "tcp", echo)
 	wantChargen(t, chargen)
+	manyAtOnce(t, echo, 400) // a probe has room for 512
 
 	open := connect(t, "tcp", echo)
 	if _, err := io.WriteString(open, "x"); err != nil {
@@ -218,6 +219,7 @@ func manyAtOnce(t *testing.T, address string, n int) {
 	conns := make([]*net.TCPConn, n)
 	for i := range conns {
 		conns[i] = connect(t, "tcp", address)
+		_ = conns[i].SetDeadline(time.Now().Add(commandBound))
 	}
 	var all sync.WaitGroup
 	for i, c := range conns {

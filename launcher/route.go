@@ -15,6 +15,7 @@ import (
 	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // routeTime bounds one connection through a [Route], from the first packet to the
@@ -22,9 +23,10 @@ import (
 // at once needs tens of seconds.
 const routeTime = 2 * time.Minute
 
-// dialsAtOnce bounds how many connections of one route are being begun. The kernel gives
-// each 2 s to be answered, in which a small guest answers some hundred, not a thousand.
-const dialsAtOnce = 64
+// dialsAtOnce bounds how many connections to vsock ports are being begun by one route. The
+// kernel gives each 2 s to be answered, in which a small guest answers dozens, not a
+// thousand.
+const dialsAtOnce = 32
 
 // ErrEnded says that the machine ended while its ports were forwarded.
 var ErrEnded = errors.New("has ended, and its ports with it")
@@ -121,13 +123,7 @@ func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn
 	if err != nil {
 		return nil, nil, err
 	}
-	select {
-	case r.dials <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	}
 	conn, err := r.dialGuest(ctx, client, target)
-	<-r.dials
 	if err != nil {
 		return nil, nil, err
 	}
@@ -162,7 +158,11 @@ func (r *Route) dialGuest(ctx context.Context, client *guest.Client, target conf
 	case client != nil:
 		return client.Connect(ctx, target.Network, address)
 	}
-	leg, err := guest.Tunnel(ctx, r.ns, r.m.CID, r.key, target.Network, address)
+	var leg *forward.Leg
+	err := insist(ctx, func() (err error) {
+		leg, err = guest.Tunnel(ctx, r.ns, r.m.CID, r.key, target.Network, address)
+		return err
+	})
 	if err != nil {
 		return nil, err // not a nil *Leg in an interface
 	}
@@ -177,21 +177,44 @@ const (
 	portPause = 20 * time.Millisecond
 )
 
-// dialPort connects to a vsock port, in several tries if the guest resets them.
-func (r *Route) dialPort(ctx context.Context, port uint32) (net.Conn, error) {
+// insist calls try again after a reset, as above, and, until ctx ends, after it was not
+// answered: a guest may be busy with a thousand others.
+func insist(ctx context.Context, try func() error) error {
 	pause := portPause
-	for try := 1; ; try++ {
-		conn, err := guest.DialPort(ctx, r.ns, r.m.CID, port)
-		if !errors.Is(err, syscall.ECONNRESET) || try == portTries {
-			return conn, err
+	for tries := 1; ; {
+		err := try()
+		dial, ok := errors.AsType[*vsock.DialError](err)
+		switch {
+		case !ok || ctx.Err() != nil:
+			return err
+		case dial.Timeout():
+			continue
+		case dial.Errno != syscall.ECONNRESET || tries == portTries:
+			return err
 		}
+		tries++
 		select {
 		case <-time.After(pause):
 			pause *= 2
 		case <-ctx.Done():
-			return nil, err
+			return err
 		}
 	}
+}
+
+// dialPort connects to a vsock port.
+func (r *Route) dialPort(ctx context.Context, port uint32) (conn net.Conn, err error) {
+	select {
+	case r.dials <- struct{}{}:
+		defer func() { <-r.dials }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	err = insist(ctx, func() (err error) {
+		conn, err = guest.DialPort(ctx, r.ns, r.m.CID, port)
+		return err
+	})
+	return conn, err
 }
 
 // handler returns what passes a connection on to target. It is reset when the guest is
