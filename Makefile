@@ -8,7 +8,7 @@ PROBE  := image/embedded/probe.rom
 LDFLAGS = -s -w -X main.version=$(shell .ci/version)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-more unit install build needs lint fuzz docs check clean FORCE
+.PHONY: help up test test-more test-distro unit install build needs lint fuzz docs check clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test-more: build ## what `make test` leaves out for its length: agent and launch
 	.ci/nest-tests linux cmd/vmlaunch-guest launcher
 	VMLAUNCH_TEST_MIB=1024 .ci/nest-tests linux e2e
 	VMLAUNCH_TEST_NEEDS=nest,qemu $(GO) test -v -count=1 ./nest
+
+test-distro: build ## a stock Debian, made here, boots in a nest and is entered over vsock (some ten minutes)
+	@.ci/test-distro
 
 install: build ## bin/vmlaunch into $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/local)
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/vmlaunch'

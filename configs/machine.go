@@ -51,18 +51,38 @@ const (
 // said"; [Machine.Default] fills in what vmlaunch chooses then.
 type Machine struct {
 	Name  string `json:"name" yaml:"name"`
-	Image string `json:"image,omitempty" yaml:"image,omitempty"` // "linux", "probe" or a path
+	Image string `json:"image,omitempty" yaml:"image,omitempty"` // "linux", "probe" or the path of a disk image
 
-	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"` // a reference of image.Cache.Kernel; linux only
-	Append string `json:"append,omitempty" yaml:"append,omitempty"` // added to the kernel's command line; linux only
+	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"` // a reference of image.Cache.Kernel; of a disk guest "" lets the disk boot itself
+	Initrd string `json:"initrd,omitempty" yaml:"initrd,omitempty"` // path of an initramfs; of a disk guest with a kernel only
+	Append string `json:"append,omitempty" yaml:"append,omitempty"` // the kernel's command line; the linux guest's is added to
+
+	// The disk that an image is becomes the lowest layer of the machine's own: it is
+	// never written.
+	DiskSizeMiB int    `json:"disk_size_mib,omitempty" yaml:"disk_size_mib,omitempty"` // of a disk guest; 0 is the image's own size
+	Ephemeral   bool   `json:"ephemeral,omitempty" yaml:"ephemeral,omitempty"`         // what a disk guest writes is gone when it stops
+	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
+	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
+
+	// What a guest is told when it boots: see firstboot.go.
+	User          string       `json:"user,omitempty" yaml:"user,omitempty"`                     // who users are in a disk guest; it is made if it has cloud-init
+	SSHKeys       []string     `json:"ssh_keys,omitempty" yaml:"ssh_keys,omitempty"`             // lines for authorized_keys, besides the machine's own
+	UserData      string       `json:"user_data,omitempty" yaml:"user_data,omitempty"`           // path of a file for cloud-init, read at each start
+	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
+	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
+	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
+	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
+	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
 
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
-	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path or pid:N; "" is the caller's own
+	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
 
+	// CIDRange is what to choose from if CID is 0; zero for what the settings say.
+	CIDRange CIDRange `json:"cid_range,omitzero" yaml:"cid_range,omitempty"`
 	// Ports are forwards of this host to the machine, see [ParseForward].
 	Ports []string `json:"ports,omitempty" yaml:"ports,omitempty"`
 
@@ -72,15 +92,22 @@ type Machine struct {
 	QEMUArgs []string `json:"qemu_args,omitempty" yaml:"qemu_args,omitempty"` // added as they are
 
 	ReadyTimeout Duration `json:"ready_timeout,omitempty" yaml:"ready_timeout,omitempty"`
+
+	Lab     string            `json:"lab,omitempty" yaml:"lab,omitempty"`         // the copy of a lab that it belongs to; "" for none
+	Service string            `json:"service,omitempty" yaml:"service,omitempty"` // its name in the lab, and so its host name
+	Labels  map[string]string `json:"labels,omitempty" yaml:"labels,omitempty"`
 }
 
 // Default fills in what was not said. Calling it twice changes nothing.
 func (m *Machine) Default() {
 	set(&m.Image, ImageLinux)
 	set(&m.CPUs, 1)
-	switch m.Image {
-	case ImageProbe:
+	set(&m.DiskBus, BusVirtioBlk)
+	switch m.Guest() {
+	case GuestProbe:
 		set(&m.MemoryMiB, minMemoryProbeMiB)
+	case GuestDisk: // distributions' images say 512 MiB to 1 GiB is the least
+		set(&m.MemoryMiB, 1024)
 	default:
 		// A stock kernel's ELF image alone takes 60 MiB. Memory that the guest
 		// does not touch costs nothing.
@@ -89,6 +116,7 @@ func (m *Machine) Default() {
 	set(&m.Accel, AccelAuto)
 	set(&m.Board, BoardPC) // boots faster than q35 under emulation
 	set(&m.QEMU, "qemu-system-x86_64")
+	m.defaultFirstBoot()
 	set(&m.ReadyTimeout, Duration(defaultReady))
 }
 
@@ -111,13 +139,10 @@ func (m Machine) Validate() error {
 	if strings.ContainsRune(m.Kernel, 0) {
 		errs.add("kernel", m.Kernel, "holds a NUL byte")
 	}
-	if m.Image == ImageProbe {
-		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
-		errs.unwanted("append", m.Append, "the probe guest has no kernel")
-		if m.CPUs > 1 {
-			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
-		}
-	}
+	m.validateBoot(&errs)
+	m.validateDisks(&errs)
+	m.validateFirstBoot(&errs)
+	m.validateMounts(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}
@@ -140,12 +165,38 @@ func (m Machine) Validate() error {
 	if m.ReadyTimeout <= 0 {
 		errs.add("timeout", m.ReadyTimeout.String(), "want more than zero")
 	}
-	for _, s := range append([]string{m.Append}, m.QEMUArgs...) {
+	if strings.ContainsAny(m.Append, "\x00\n") {
+		errs.add("append", m.Append, "holds a line break or a NUL byte")
+	}
+	for _, s := range m.QEMUArgs {
 		if strings.ContainsAny(s, "\x00\n") {
 			errs.add("argument", s, "holds a line break or a NUL byte")
 		}
 	}
 	return errs.orNil()
+}
+
+// validateBoot adds what can't be said of this kind of guest to errs.
+func (m Machine) validateBoot(errs *Errors) {
+	if m.Initrd != "" && (!filepath.IsAbs(m.Initrd) || strings.ContainsRune(m.Initrd, 0)) {
+		errs.add("initrd", m.Initrd, "want an absolute path without NUL bytes")
+	}
+	switch m.Guest() {
+	case GuestProbe:
+		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
+		errs.unwanted("initrd", m.Initrd, "the probe guest has no kernel")
+		errs.unwanted("append", m.Append, "the probe guest has no kernel")
+		if m.CPUs > 1 {
+			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
+		}
+	case GuestLinux:
+		errs.unwanted("initrd", m.Initrd, "the linux guest has its own")
+	case GuestDisk:
+		if m.Kernel == "" {
+			errs.unwanted("initrd", m.Initrd, "the disk boots its own kernel (name one with --kernel)")
+			errs.unwanted("append", m.Append, "the disk boots its own kernel (name one with --kernel)")
+		}
+	}
 }
 
 // checkPorts finds the mistakes in Ports: each one's own, and two that listen in one

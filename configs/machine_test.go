@@ -29,7 +29,7 @@ func TestDefaultKeepsWhatWasSaid(t *testing.T) {
 	m := Machine{Name: "web", Image: ImageProbe, MemoryMiB: 7, Accel: AccelTCG, Board: BoardQ35, ReadyTimeout: 1}
 	want := m
 	m.Default()
-	want.CPUs, want.QEMU = 1, "qemu-system-x86_64"
+	want.CPUs, want.QEMU, want.DiskBus, want.Ready = 1, "qemu-system-x86_64", BusVirtioBlk, ReadyNotify
 	if d := cmp.Diff(want, m); d != "" {
 		t.Errorf("default (-want +got):\n%s", d)
 	}

@@ -11,6 +11,20 @@ import (
 // "iB". Decimal units (MB) are refused: QEMU has none, and guessing is worse.
 // It returns a [*FieldError] for anything else.
 func ParseMemory(s string) (mib int, err error) {
+	return parseSize("memory", s, maxMemoryMiB)
+}
+
+// ParseDiskSize reads the size of a disk, at least 1 MiB, in the form of
+// [ParseMemory]. It returns a [*FieldError] for anything else.
+func ParseDiskSize(s string) (mib int, err error) {
+	mib, err = parseSize("disk-size", s, maxDiskMiB)
+	if err == nil && mib == 0 {
+		return 0, &FieldError{"disk-size", s, "want at least 1M"}
+	}
+	return mib, err
+}
+
+func parseSize(field, s string, most int) (mib int, err error) {
 	number, unit := s, ""
 	if i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
 		number, unit = s[:i], strings.ToLower(s[i:])
@@ -20,11 +34,11 @@ func ParseMemory(s string) (mib int, err error) {
 	}[unit]
 	n, perr := strconv.ParseUint(number, 10, 32)
 	if perr != nil || scale == 0 {
-		return 0, &FieldError{"memory", s, "want a number of MiB, or one ending in M, G or T"}
+		return 0, &FieldError{field, s, "want a number of MiB, or one ending in M, G or T"}
 	}
 	mib = int(n) * scale
-	if mib > maxMemoryMiB {
-		return 0, &FieldError{"memory", s, fmt.Sprintf("want at most %dM", maxMemoryMiB)}
+	if mib > most {
+		return 0, &FieldError{field, s, fmt.Sprintf("want at most %dM", most)}
 	}
 	return mib, nil
 }

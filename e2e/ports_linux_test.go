@@ -32,7 +32,7 @@ func TestLinuxPorts(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), oddName)
 	escaped := strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(socket)
 	h.must("up", "apple", "--image", "linux", "--netns", "cell", "--cid", fmt.Sprint(sameCID),
-		"-p", ":80", "-p", ":vsock:7", "-p", ":1", "-p", "unix:"+escaped+":unix:/root/docker.sock")
+		"--publish", ":80", "--publish", ":vsock:7", "--publish", ":1", "--publish", "unix:"+escaped+":unix:/root/docker.sock")
 	served := h.served("apple")
 	web, echo, nobody := served[0], served[1], served[2]
 

@@ -117,7 +117,7 @@ func TestPublishedPorts(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, oddName)
 	escaped := strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(socket)
-	up := []string{"up", "apple", "--image", "probe", "--netns", "cell", "--publish", ":vsock:7", "-p", "unix:" + escaped + ":vsock:7"}
+	up := []string{"up", "apple", "--image", "probe", "--netns", "cell", "--publish", ":vsock:7", "--publish", "unix:" + escaped + ":vsock:7"}
 	if r := h.want(0, up...); !strings.Contains(r.stdout, "leads to vsock:7 of apple") {
 		t.Errorf("the ports are not told: %s", r)
 	}
@@ -127,7 +127,7 @@ func TestPublishedPorts(t *testing.T) {
 	if err := echoes("tcp", strings.Replace(address, "127.0.0.1", "127.0.0.2", 1), "x"); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("another address than the one asked for: %v", err)
 	}
-	h.wantFailure(4, []string{"listen for " + address, "in use"}, "up", "berry", "--image", "probe", "--netns", "cell", "-p", address+":vsock:7")
+	h.wantFailure(4, []string{"listen for " + address, "in use"}, "up", "berry", "--image", "probe", "--netns", "cell", "--publish", address+":vsock:7")
 	if _, there := h.list()["berry"]; there {
 		t.Error("a machine whose port is taken is listed")
 	}
@@ -149,7 +149,7 @@ func TestPublishedPorts(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left after stop: %v, %v", left, err)
 	}
-	h.wantFailure(2, []string{`port "127.0.0.1:8080:80"`, "vsock:PORT only"}, "up", "fig", "--image", "probe", "-p", "8080:80")
+	h.wantFailure(2, []string{`port "127.0.0.1:8080:80"`, "vsock:PORT only"}, "up", "fig", "--image", "probe", "--publish", "8080:80")
 }
 
 // Issue C, 4: a forward in the foreground lives through a reset of the guest, and ends by

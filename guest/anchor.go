@@ -19,7 +19,8 @@ const beatEvery = time.Second
 
 // An Anchor is a connection to a machine that has proved who it is, and that is kept:
 // as long as it holds, the same guest is there. It breaks when the guest has restarted, as
-// soon as that answers again, and when its QEMU ends. It is safe for concurrent use.
+// soon as that answers again, and when its QEMU ends. A nil one always holds. It is safe for
+// concurrent use.
 type Anchor struct {
 	broken  <-chan struct{}
 	close   func() error
@@ -104,12 +105,17 @@ func newAnchor(broken <-chan struct{}, shut, beat func() error) *Anchor {
 }
 
 // Broken is closed when the anchor does not hold any more.
-func (a *Anchor) Broken() <-chan struct{} { return a.broken }
+func (a *Anchor) Broken() <-chan struct{} {
+	if a == nil {
+		return nil
+	}
+	return a.broken
+}
 
 // Holds reports whether the connection is still there.
 func (a *Anchor) Holds() bool {
 	select {
-	case <-a.broken:
+	case <-a.Broken():
 		return false
 	default:
 		return true

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,6 @@ import (
 	"github.com/vmlaunch/vmlaunch/forward"
 )
 
-// User is who we are in the guest.
-const User = "root"
-
 // A Client is an SSH connection into one guest. It is safe for concurrent use:
 // many programs may run over one connection.
 type Client struct {
@@ -28,13 +26,13 @@ type Client struct {
 
 // NewClient makes an SSH connection of conn and takes it over: it is closed if
 // NewClient fails, and by [Client.Close] otherwise. The guest has to prove that
-// it owns hostKey.
+// it owns k.Host.
 //
 // It fails with [ErrIdentity] if it does not, with [fs.ErrPermission] if the
-// guest does not take the private key (PEM), with ctx's error if the handshake
+// guest does not take the private key, with ctx's error if the handshake
 // is not done before ctx ends, and with the connection's error.
-func NewClient(ctx context.Context, conn net.Conn, privateKey []byte, hostKey ssh.PublicKey) (*Client, error) {
-	key, err := ssh.ParsePrivateKey(privateKey)
+func NewClient(ctx context.Context, conn net.Conn, k Key) (*Client, error) {
+	signer, err := ssh.ParsePrivateKey(k.Private)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("client key: %w", err), conn.Close())
 	}
@@ -43,7 +41,7 @@ func NewClient(ctx context.Context, conn net.Conn, privateKey []byte, hostKey ss
 		defer close(late)
 		_ = conn.Close() // ends the handshake
 	})
-	sc, channels, requests, err := ssh.NewClientConn(conn, "", clientConfig(key, hostKey))
+	sc, channels, requests, err := ssh.NewClientConn(conn, "", clientConfig(k, signer))
 	if !stop() {
 		<-late
 		if err == nil {
@@ -70,15 +68,15 @@ func NewClient(ctx context.Context, conn net.Conn, privateKey []byte, hostKey ss
 
 // clientConfig puts first what is cheapest: a handshake may run in an emulator.
 // The connection never leaves this machine, and ends with it.
-func clientConfig(key ssh.Signer, hostKey ssh.PublicKey) *ssh.ClientConfig {
+func clientConfig(k Key, signer ssh.Signer) *ssh.ClientConfig {
 	return &ssh.ClientConfig{
 		Config: ssh.Config{
 			KeyExchanges: []string{ssh.KeyExchangeCurve25519, ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeECDHP256},
 		},
-		User:              User,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeys(key)},
-		HostKeyCallback:   pinned(hostKey),
-		HostKeyAlgorithms: []string{hostKey.Type()},
+		User:              cmp.Or(k.User, "root"),
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
+		HostKeyCallback:   pinned(k.Host),
+		HostKeyAlgorithms: []string{k.Host.Type()},
 		ClientVersion:     "SSH-2.0-vmlaunch",
 	}
 }

@@ -196,7 +196,7 @@ func TestHandshakeBounded(t *testing.T) {
 		_, _ = far.Read(make([]byte, 1)) // the client has begun
 		cancel()
 	}()
-	if _, err := NewClient(ctx, near, keys.Client, host.PublicKey()); !errors.Is(err, context.Canceled) {
+	if _, err := NewClient(ctx, near, Key{Private: keys.Client, Host: host.PublicKey()}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
 	}
 	if _, err := near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
@@ -208,7 +208,7 @@ func TestHandshakeBounded(t *testing.T) {
 func TestBadClientKey(t *testing.T) {
 	_, host := ours(t)
 	near, _ := pair(t)
-	if _, err := NewClient(t.Context(), near, []byte("no key"), host.PublicKey()); err == nil {
+	if _, err := NewClient(t.Context(), near, Key{Private: []byte("no key"), Host: host.PublicKey()}); err == nil {
 		t.Error("no key is taken for one")
 	}
 	if _, err := near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
@@ -231,7 +231,7 @@ func TestOtherKindOfKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	go serve(far, other, func(string, ssh.Channel) {})
-	if _, err := NewClient(t.Context(), near, keys.Client, host.PublicKey()); !errors.Is(err, ErrIdentity) {
+	if _, err := NewClient(t.Context(), near, Key{Private: keys.Client, Host: host.PublicKey()}); !errors.Is(err, ErrIdentity) {
 		t.Errorf("%v, want ErrIdentity", err)
 	}
 }
@@ -252,7 +252,7 @@ func TestFrozenGuest(t *testing.T) {
 					cancel()
 				}
 			})
-			c, err := NewClient(t.Context(), near, keys.Client, host.PublicKey())
+			c, err := NewClient(t.Context(), near, Key{Private: keys.Client, Host: host.PublicKey()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -281,7 +281,7 @@ func TestNoExit(t *testing.T) {
 			_ = ch.Close()
 		}
 	})
-	c, err := NewClient(t.Context(), near, keys.Client, host.PublicKey())
+	c, err := NewClient(t.Context(), near, Key{Private: keys.Client, Host: host.PublicKey()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +334,7 @@ func TestOneWriterForBothStreams(t *testing.T) {
 			_ = ch.Close()
 		}()
 	})
-	c, err := NewClient(t.Context(), near, keys.Client, host.PublicKey())
+	c, err := NewClient(t.Context(), near, Key{Private: keys.Client, Host: host.PublicKey()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestCancelledBefore(t *testing.T) {
 	near, far := pair(t)
 	started := make(chan string, 10)
 	go serve(far, host, func(event string, _ ssh.Channel) { started <- event })
-	c, err := NewClient(t.Context(), near, keys.Client, host.PublicKey())
+	c, err := NewClient(t.Context(), near, Key{Private: keys.Client, Host: host.PublicKey()})
 	if err != nil {
 		t.Fatal(err)
 	}

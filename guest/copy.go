@@ -16,7 +16,7 @@ import (
 
 // Put copies files and folders of this host into the guest: into to, if that is a
 // folder there, or else, a single one, as to. A path that is not absolute begins at
-// the home of [User]. Modes, times and links are kept; the copies belong to User.
+// the user's home. Modes, times and links are kept; the copies belong to the user.
 // The guest needs tar and test, which busybox has.
 //
 // It fails with [fs.ErrNotExist] if a source or the folder is missing, and as

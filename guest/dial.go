@@ -15,6 +15,7 @@ import (
 
 // A Key is what it takes to enter one machine and to know that it is the one.
 type Key struct {
+	User    string        // who to be there; "" is root
 	Private []byte        // the client's, PEM
 	Host    ssh.PublicKey // the machine's
 }
@@ -62,7 +63,7 @@ func Dial(ctx context.Context, ns *netns.NS, cid vsock.CID, key Key) (*Client, e
 	if err != nil {
 		return nil, err
 	}
-	c, err := NewClient(ctx, conn, key.Private, key.Host)
+	c, err := NewClient(ctx, conn, key)
 	if err != nil {
 		return nil, fmt.Errorf("vsock %d:%d: %w", cid, agentconfig.SSHPort, err)
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/vmlaunch/vmlaunch/configs"
-	"github.com/vmlaunch/vmlaunch/guest"
 )
 
 // Access is what an SSH client of another make needs to enter a machine, once
@@ -23,21 +22,21 @@ type Access struct {
 
 // Access returns the way into the machine called name, which need not run. It
 // fails with [fs.ErrNotExist] if there is no such machine or it was never started,
-// and with [errors.ErrUnsupported] for a probe guest.
+// and with [errors.ErrUnsupported] for a guest without our keys.
 func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
 	m, err := l.record(ctx, name)
 	if err != nil {
 		return Access{}, err
 	}
-	if m.Spec.Image == configs.ImageProbe {
-		return Access{}, fmt.Errorf("machine %q: %w", name, noSSH())
+	if err := checkSSH(m.Spec); err != nil {
+		return Access{}, fmt.Errorf("machine %q: %w", name, err)
 	}
 	f := l.folder(name)
 	keys, err := f.readKeys()
 	if err != nil {
 		return Access{}, fmt.Errorf("machine %q: %w", name, err)
 	}
-	a := Access{Machine: name, Host: name + ".vmlaunch", User: guest.User, Identity: f.clientKey(), KnownHosts: f.knownHosts()}
+	a := Access{Machine: name, Host: name + ".vmlaunch", User: m.Spec.Login(), Identity: f.clientKey(), KnownHosts: f.knownHosts()}
 	// A machine that an earlier vmlaunch made has no such file.
 	if _, err := os.Stat(a.KnownHosts); errors.Is(err, fs.ErrNotExist) {
 		if err := writeWhole(a.KnownHosts, []byte(a.Host+" "+keys.HostPub+"\n")); err != nil {
@@ -47,7 +46,10 @@ func (l *Launcher) Access(ctx context.Context, name string) (Access, error) {
 	return a, nil
 }
 
-// noSSH says why nobody can enter a probe guest.
-func noSSH() error {
-	return &MissingError{What: "SSH server in a probe guest", Need: "run programs in it"}
+// checkSSH fails with a [*MissingError] for guests that nobody can enter.
+func checkSSH(spec configs.Machine) error {
+	if spec.Guest() == configs.GuestProbe {
+		return &MissingError{What: "SSH server in a probe guest", Need: "run programs in it"}
+	}
+	return nil
 }

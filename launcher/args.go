@@ -41,6 +41,13 @@ type Plan struct {
 	Append   string
 	FwCfg    []FwCfg
 
+	Drives []Drive // in the guest's order
+	Shares []Share
+
+	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
+	// strings: structure type 11.
+	OEM []string
+
 	CID vsock.CID
 
 	ConsoleSocket string
@@ -98,14 +105,23 @@ func Args(p Plan) []string {
 			VhostFD: strconv.Itoa(fdVhost),
 		}),
 	)
+	args = append(args, driveArgs(p.Drives)...)
+	args = append(args, shareArgs(p.Shares)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
+	}
+	for _, path := range p.OEM {
+		args = append(args, "-smbios", "type=11,path="+option(path))
 	}
 	if p.Firmware != "" {
 		args = append(args, "-bios", p.Firmware)
 	}
 	if p.Kernel != "" {
-		args = append(args, "-kernel", p.Kernel, "-initrd", p.Initrd, "-append", p.Append)
+		args = append(args, "-kernel", p.Kernel)
+		if p.Initrd != "" {
+			args = append(args, "-initrd", p.Initrd)
+		}
+		args = append(args, "-append", p.Append)
 	}
 	return append(args, p.Extra...)
 }

@@ -27,6 +27,22 @@ func samplePlan(spec configs.Machine, notify uint32, rebootEnds bool) Plan {
 	return plan(m, h, folder{run: "/run/vmlaunch/web", state: "/var/lib/vmlaunch/machines/web"}, rebootEnds)
 }
 
+// sampleDisks is a disk guest with its base and disks as a host could have them.
+func sampleDisks(path string, spec configs.Machine) Plan {
+	spec.Name, spec.Image = "web", path
+	spec.Default()
+	h := host{qemu: "/usr/bin/qemu-system-x86_64", accel: Accel{Name: configs.AccelTCG}}
+	if spec.Kernel != "" {
+		h.boot = image.Boot{Kernel: spec.Kernel}
+	}
+	h.disks.base = image.Disk{Path: path, Format: configs.FormatQCOW2, Backing: &image.Disk{Path: path + ".raw", Format: configs.FormatRaw}}
+	for _, d := range spec.Disks {
+		h.disks.extra = append(h.disks.extra, image.Disk{Path: d.Path, Format: configs.FormatRaw, Device: strings.HasPrefix(d.Path, "/dev/")})
+	}
+	m := store.Machine{Name: "web", UUID: "11111111-2222-4333-8444-555555555555", Spec: spec, CID: 42}
+	return plan(m, h, folder{run: "/run/vmlaunch/web", state: "/var/lib/vmlaunch/machines/web"}, false)
+}
+
 // TestArgs compares command lines with the golden files, one argument a line.
 // After a wanted change: UPDATE_GOLDEN=1 go test ./launcher -run Args.
 func TestArgs(t *testing.T) {
@@ -38,6 +54,12 @@ func TestArgs(t *testing.T) {
 		"linux":         samplePlan(configs.Machine{Append: "loglevel=7", CPUs: 2, MemoryMiB: 512, Board: configs.BoardQ35}, 1024, true),
 		"linux-reboots": samplePlan(configs.Machine{}, 0, false),
 		"odd":           odd,
+		"mounts":        sampleShares(),
+		"disks": sampleDisks("/images/base.qcow2", configs.Machine{Disks: []configs.Disk{
+			{Path: "/images/data.raw"}, {Path: "/dev/sdz", ReadOnly: true, Serial: "data", Bus: configs.BusVirtioSCSI},
+		}}),
+		"disk-odd":    sampleDisks("/a,b=c \"q'\n{}\\/ü", configs.Machine{Ephemeral: true, DiskBus: configs.BusVirtioSCSI, Board: configs.BoardQ35}),
+		"disk-kernel": sampleDisks("/images/base.qcow2", configs.Machine{Kernel: "/boot/vmlinuz", Append: "root=/dev/vda1"}),
 	} {
 		got := strings.Join(Args(p), "\n") + "\n"
 		path := filepath.Join("testdata", "args", name)

@@ -15,8 +15,8 @@ import (
 // from inside its namespace. Whoever answers has to prove that it is this
 // machine, by the host key that was made for it. The caller closes the client.
 // It fails with [fs.ErrNotExist], with a [*PhaseError] if the machine is down, with
-// [errors.ErrUnsupported] for a probe guest, with a [*StrangerError], and as guest.Dial
-// does.
+// [errors.ErrUnsupported] for a guest without SSH, with a [*StrangerError], and as
+// guest.Dial does.
 func (l *Launcher) Client(ctx context.Context, name string) (*guest.Client, error) {
 	m, err := l.running(ctx, name)
 	if err != nil {
@@ -30,8 +30,8 @@ func (l *Launcher) Client(ctx context.Context, name string) (*guest.Client, erro
 }
 
 func (l *Launcher) dialClient(ctx context.Context, m store.Machine) (*guest.Client, error) {
-	if m.Spec.Image == configs.ImageProbe {
-		return nil, noSSH()
+	if err := checkSSH(m.Spec); err != nil {
+		return nil, err
 	}
 	keys, err := l.folder(m.Name).readKeys()
 	if err != nil {
@@ -46,7 +46,7 @@ func (l *Launcher) dialClient(ctx context.Context, m store.Machine) (*guest.Clie
 		return nil, err
 	}
 	defer ns.Close()
-	return guest.Dial(ctx, ns, m.CID, guest.Key{Private: keys.Client, Host: host})
+	return guest.Dial(ctx, ns, m.CID, guest.Key{User: m.Spec.Login(), Private: keys.Client, Host: host})
 }
 
 // Probe opens the control connection of the probe guest called name, from
@@ -67,8 +67,8 @@ func (l *Launcher) Probe(ctx context.Context, name string) (*guest.Probe, error)
 }
 
 func (l *Launcher) dialProbe(ctx context.Context, m store.Machine) (*guest.Probe, error) {
-	if m.Spec.Image != configs.ImageProbe {
-		return nil, &MissingError{What: "control port in a " + m.Spec.Image + " guest", Need: "talk to it as to a probe"}
+	if m.Spec.Guest() != configs.GuestProbe {
+		return nil, &MissingError{What: "control port in a " + string(m.Spec.Guest()) + " guest", Need: "talk to it as to a probe"}
 	}
 	ns, err := enter(m)
 	if err != nil {

@@ -20,11 +20,18 @@ import (
 // An Option changes how a launch goes.
 type Option func(*options)
 
-type options struct{ detached bool }
+type options struct {
+	detached bool
+	running  func()
+}
 
 // Detached makes a launch return when the machine runs, without waiting for
 // its guest to be ready.
 func Detached() Option { return func(o *options) { o.detached = true } }
+
+// OnRunning has f called once the machine runs and is recorded, before its guest
+// is waited for.
+func OnRunning(f func()) Option { return func(o *options) { o.running = f } }
 
 func gather(opts []Option) options {
 	var o options
@@ -35,14 +42,14 @@ func gather(opts []Option) options {
 }
 
 // Launch makes the machine that spec describes and brings it up: it runs, and
-// unless [Detached] its guest has said that it is ready. The CID, once chosen,
-// is the machine's until it is removed.
+// unless [Detached] its guest is ready, in the way that the spec says. The CID, once
+// chosen, is the machine's until it is removed.
 //
 // If the launch fails nothing is left behind, with one exception: a machine
 // that runs but is not ready in time stays, and the error is a [*ReadyError].
 // Launch fails with [configs.Errors]; with [fs.ErrExist] if there is such a
 // machine; with [fs.ErrNotExist] if the image or the namespace does not exist; with a
-// [*ModeError]; with an [*UnrecordedError]; with cidalloc.ErrTaken; with a [*BootError] if QEMU or the guest
+// [*ModeError]; with an [*UnrecordedError]; with an [*ImageInUseError]; with cidalloc.ErrTaken; with a [*BootError] if QEMU or the guest
 // ended; and with [errors.ErrUnsupported] if this host lacks something.
 func (l *Launcher) Launch(ctx context.Context, spec configs.Machine, opts ...Option) (store.Machine, error) {
 	spec.Default()
@@ -65,6 +72,7 @@ func (l *Launcher) Launch(ctx context.Context, spec configs.Machine, opts ...Opt
 	if err := l.unrecorded(spec.Name, ""); err != nil {
 		return store.Machine{}, err
 	}
+	spec.Disks = h.disks.settled(spec.Disks)
 	rec := store.Machine{Name: spec.Name, Spec: spec, Created: time.Now()}
 	return l.bringUp(ctx, k, attempt{rec: rec, host: h, fresh: true}, gather(opts))
 }
@@ -117,7 +125,10 @@ func (l *Launcher) bringUp(ctx context.Context, k *lock, a attempt, o options) (
 		return store.Machine{}, err
 	}
 	k.release()
-	if o.detached {
+	if o.running != nil {
+		o.running()
+	}
+	if o.detached || !a.rec.Spec.Awaited() {
 		return a.rec, nil
 	}
 	return l.awaitReady(ctx, a.rec, a.ready)
@@ -140,6 +151,7 @@ type attempt struct {
 	ready    *guest.Ready // nil if nobody will wait
 	socket   closer       // the QMP socket, until QEMU has it
 	passed   []*os.File   // what QEMU inherits besides, see pass
+	daemons  []started    // in the order of their start
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack

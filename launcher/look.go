@@ -53,7 +53,7 @@ func (l *Launcher) Inspect(ctx context.Context, name string) (View, error) {
 // ready, once whether it is: who started it did not wait. A guest that is not
 // ready refuses at once, or on kernels before 7.2 after 2 s.
 func (l *Launcher) hearAbout(ctx context.Context, v View) View {
-	if v.State != Running || v.Ready {
+	if v.State != Running || v.Ready || !v.Spec.Awaited() {
 		return v
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWait)

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 5 && os.Args[2] == ServePortsVerb { // see newLauncher
 		os.Exit(beForwarder())
 	}
+	if last, ok := os.LookupEnv(envDaemon); ok {
+		os.Exit(beDaemon(last))
+	}
 	if step := os.Getenv(envKillAt); step != "" {
 		os.Exit(beKilled(step))
 	}

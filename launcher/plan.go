@@ -38,8 +38,12 @@ const (
 type host struct {
 	qemu  string // absolute path of the binary
 	accel Accel
-	boot  image.Boot // of a linux guest
-	probe string     // firmware of a probe guest
+	boot  image.Boot // of a linux guest, or of a disk guest with a kernel of its own
+	disks disks
+	probe string // firmware of a probe guest
+	first firstBoot
+
+	mounts mounts
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -70,30 +74,56 @@ func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks 
 }
 
 func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {
-	if spec.Image == configs.ImageProbe {
+	var err error
+	if h.disks, err = resolveDisks(spec); err != nil {
+		return err
+	}
+	if h.first, err = resolveFirstBoot(spec); err != nil {
+		return err
+	}
+	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
+		return err
+	}
+	switch g := spec.Guest(); {
+	case g == configs.GuestProbe:
 		rom, err := l.Cache.Probe(ctx)
 		h.probe = rom
 		return err
+	case g == configs.GuestDisk && spec.Kernel == "":
+		return nil
 	}
 	kernel, err := l.Cache.Kernel(ctx, spec.Kernel)
 	if err != nil {
 		return err
 	}
-	h.boot, err = l.Cache.Linux(ctx, kernel)
+	if spec.Guest() == configs.GuestDisk {
+		h.boot = image.Boot{Kernel: kernel.Path, Initrd: spec.Initrd}
+		return checkFile("initrd", spec.Initrd)
+	}
+	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
 	return err
 }
 
+// checkImage looks whether there is such an image at all, which is quick.
 func checkImage(ref string) error {
 	switch {
 	case ref == configs.ImageLinux || ref == configs.ImageProbe:
 		return nil
 	case !strings.Contains(ref, "/"):
-		return fmt.Errorf("image %q: %w (there are: linux, probe)", ref, fs.ErrNotExist)
+		return fmt.Errorf("image %q: %w (there are: linux, probe, and the paths of disk images)", ref, fs.ErrNotExist)
 	}
-	if _, err := os.Stat(ref); err != nil {
-		return fmt.Errorf("image %q: %w", ref, bare(err))
+	return checkFile("image", ref)
+}
+
+// checkFile looks whether there is a file; none need be named.
+func checkFile(what, path string) error {
+	if path == "" {
+		return nil
 	}
-	return fmt.Errorf("image %q: disk images: %w (there are: linux, probe)", ref, errors.ErrUnsupported)
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%s %q: %w", what, path, bare(err))
+	}
+	return nil
 }
 
 // checkVhost opens the device once, as the claim will: that also loads the
@@ -151,18 +181,24 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB,
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
+		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
+		OEM:    planCredentials(m, h.first, f),
+		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
 		Extra: m.Spec.QEMUArgs,
 	}
-	if m.Spec.Image == configs.ImageProbe {
+	switch m.Spec.Guest() {
+	case configs.GuestProbe:
 		p.Firmware = h.probe
 		p.FwCfg = []FwCfg{{fwCfgName, m.Name}, {fwCfgToken, m.UUID}}
 		if m.NotifyPort != 0 {
 			p.FwCfg = append(p.FwCfg, FwCfg{fwCfgNotify, fmt.Sprintf("%d:%d", vsock.Host, m.NotifyPort)})
 		}
-		return p
+	case configs.GuestDisk: // its restarts are its own affair: installers do
+		p.Kernel, p.Initrd, p.Append = h.boot.Kernel, h.boot.Initrd, m.Spec.Append
+	default:
+		p.Kernel, p.Initrd = h.boot.Kernel, f.initrd()
+		p.Append = strings.TrimSpace(appendLinux + " " + m.Spec.Append)
+		p.RebootEnds = rebootEnds
 	}
-	p.Kernel, p.Initrd = h.boot.Kernel, f.initrd()
-	p.Append = strings.TrimSpace(appendLinux + " " + m.Spec.Append)
-	p.RebootEnds = rebootEnds
 	return p
 }

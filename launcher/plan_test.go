@@ -22,7 +22,7 @@ func TestResolveSaysAllAtOnce(t *testing.T) {
 	spec.Default()
 	_, err := l.resolve(t.Context(), spec)
 	for _, want := range []string{
-		"no /dev/vhost-vsock", `image "debian": file does not exist (there are: linux, probe)`, "no qemu-system-nowhere", "want at most 107",
+		"no /dev/vhost-vsock", `image "debian": file does not exist (there are: linux, probe, and the paths of disk images)`, "no qemu-system-nowhere", "want at most 107",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)
@@ -47,7 +47,7 @@ func TestCheckImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for ref, want := range map[string]error{
-		"linux": nil, "probe": nil, "debian": fs.ErrNotExist, disk + ".gone": fs.ErrNotExist, disk: errors.ErrUnsupported,
+		"linux": nil, "probe": nil, "debian": fs.ErrNotExist, disk + ".gone": fs.ErrNotExist, disk: nil,
 	} {
 		if err := checkImage(ref); !errors.Is(err, want) || (want == nil) != (err == nil) {
 			t.Errorf("image %q: got %v, want %v", ref, err, want)

@@ -16,8 +16,8 @@ import (
 // while a guest boots. It is for people to read.
 const consoleTick = 250 * time.Millisecond
 
-// awaitReady waits until the guest of m has said on ready that it is, and
-// records it. The machine stays whatever happens. It fails with a [*BootError]
+// awaitReady waits until the guest of m has said on ready that it is, or lets us in,
+// as its spec says, and records it. The machine stays whatever happens. It fails with a [*BootError]
 // if QEMU ends first, with a [*ReadyError] after the machine's own time limit,
 // and with ctx's error.
 func (l *Launcher) awaitReady(ctx context.Context, m store.Machine, ready *guest.Ready) (store.Machine, error) {
@@ -25,7 +25,11 @@ func (l *Launcher) awaitReady(ctx context.Context, m store.Machine, ready *guest
 	begin := time.Now()
 	bound, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := l.watchBoot(bound, m, ready.Wait)
+	until := ready.Wait
+	if m.Spec.Ready == configs.ReadySSH {
+		until = func(ctx context.Context) error { return l.ask(ctx, m) }
+	}
+	err := l.watchBoot(bound, m, until)
 	switch {
 	case err == nil:
 		l.progress(m.Name, "ready", "")
@@ -101,15 +105,19 @@ func (l *Launcher) bootFailed(m store.Machine) error {
 
 // missing says what had not come when time was up, from what was seen last.
 func (l *Launcher) missing(m store.Machine, status string) string {
+	who, way := "its agent", ""
+	if m.Spec.Guest() == configs.GuestDisk {
+		who, way = "its system", "; a system that does not tell wants --ready ssh or none"
+	}
 	switch last := l.lastLine(m.Name); {
 	case status != "":
-		return fmt.Sprintf("its agent said %q last", status)
+		return fmt.Sprintf("%s said %q last", who, status)
 	case last != "":
-		return fmt.Sprintf("its agent said nothing; the console's last line is %q", last)
-	case m.Spec.Image == configs.ImageProbe:
+		return fmt.Sprintf("%s said nothing; the console's last line is %q%s", who, last, way)
+	case m.Spec.Guest() == configs.GuestProbe:
 		return "it said nothing"
 	}
-	return "its agent said nothing, nor did its kernel"
+	return who + " said nothing, nor did its kernel" + way
 }
 
 func (l *Launcher) lastLine(name string) string {
@@ -133,7 +141,7 @@ func (l *Launcher) recordReady(ctx context.Context, m store.Machine) (store.Mach
 }
 
 func (l *Launcher) allowReboot(ctx context.Context, m store.Machine) error {
-	if m.Spec.Image == configs.ImageProbe {
+	if m.Spec.Guest() != configs.GuestLinux {
 		return nil // was allowed from the start
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWait)
@@ -161,7 +169,7 @@ func (l *Launcher) ask(ctx context.Context, m store.Machine) error {
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, guest.ErrIdentity) {
+		if errors.Is(err, guest.ErrIdentity) || errors.Is(err, errors.ErrUnsupported) {
 			return l.connectError(ctx, m, err)
 		}
 		select {
@@ -175,7 +183,7 @@ func (l *Launcher) ask(ctx context.Context, m store.Machine) error {
 func (l *Launcher) knock(ctx context.Context, m store.Machine) error {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
-	if m.Spec.Image == configs.ImageProbe {
+	if m.Spec.Guest() == configs.GuestProbe {
 		p, err := l.dialProbe(ctx, m)
 		if err != nil {
 			return err

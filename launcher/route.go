@@ -64,12 +64,12 @@ func (l *Launcher) Route(ctx context.Context, name string) (*Route, error) {
 // newRoute takes ns over. Alive reports whether the QEMU of this run lives.
 func (l *Launcher) newRoute(m store.Machine, ns *netns.NS, alive func() bool) (*Route, error) {
 	r := &Route{l: l, m: m, ns: ns, alive: alive, dials: make(chan struct{}, dialsAtOnce)}
-	if m.Spec.Image == configs.ImageProbe {
+	if m.Spec.Guest() == configs.GuestProbe {
 		return r, nil
 	}
 	keys, err := l.folder(m.Name).readKeys()
 	if err == nil {
-		r.key.Private = keys.Client
+		r.key.User, r.key.Private = m.Spec.Login(), keys.Client
 		r.key.Host, err = guest.ParsePublic(keys.HostPub)
 	}
 	if err != nil {
@@ -81,11 +81,11 @@ func (l *Launcher) newRoute(m store.Machine, ns *netns.NS, alive func() bool) (*
 // Wait returns nil when the machine's QEMU has ended, or ctx's error.
 func (r *Route) Wait(ctx context.Context) error { return r.m.QEMU.Wait(ctx) }
 
-// Check has the guest prove who it is. It fails as [Route.Dial] does.
+// Check has the guest prove who it is, if it can. It fails as [Route.Dial] does.
 func (r *Route) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, routeTime)
 	defer cancel()
-	if _, _, err := r.hold(ctx); err != nil {
+	if _, _, err := r.hold(ctx); err != nil && !r.mute(err) {
 		return r.l.connectError(ctx, r.m, err)
 	}
 	return nil
@@ -120,7 +120,7 @@ func (r *Route) reach(ctx context.Context, target configs.Endpoint) (forward.Con
 // caller's to close.
 func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn, *guest.Anchor, error) {
 	anchor, client, err := r.hold(ctx)
-	if err != nil {
+	if err != nil && !(target.Network == configs.NetworkVsock && r.mute(err)) {
 		return nil, nil, err
 	}
 	conn, err := r.dialGuest(ctx, client, target)
@@ -132,6 +132,12 @@ func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn
 		return nil, nil, guest.ErrGone
 	}
 	return conn, anchor, nil
+}
+
+// mute reports whether a guest has nothing by which to prove who it is: a disk image
+// without SSH on vsock. Then it is the QEMU alone, which has the CID, that is known.
+func (r *Route) mute(err error) bool {
+	return r.m.Spec.Guest() == configs.GuestDisk && errors.Is(err, syscall.ECONNRESET)
 }
 
 // dialGuest connects to target in the way that leads into this guest; client is nil
@@ -153,7 +159,7 @@ func (r *Route) dialGuest(ctx context.Context, client *guest.Client, target conf
 		address = target.HostPort()
 	}
 	switch {
-	case r.m.Spec.Image == configs.ImageProbe:
+	case r.m.Spec.Guest() == configs.GuestProbe:
 		return nil, &MissingError{What: target.Network + " in a probe guest", Hint: "vsock:PORT is there"}
 	case client != nil:
 		return client.Connect(ctx, target.Network, address)
@@ -253,10 +259,10 @@ func (r *Route) hold(ctx context.Context) (*guest.Anchor, *guest.Client, error) 
 	}
 	r.letGo()
 	var err error
-	switch r.m.Spec.Image {
-	case configs.ImageProbe:
+	switch r.m.Spec.Guest() {
+	case configs.GuestProbe:
 		r.anchor, err = guest.AnchorProbe(ctx, r.ns, r.m.CID, r.m.UUID)
-	case configs.ImageLinux:
+	case configs.GuestLinux:
 		r.anchor, err = guest.AnchorAgent(ctx, r.ns, r.m.CID, r.key)
 	default:
 		err = r.connect(ctx)

@@ -23,6 +23,20 @@ func (f folder) qmp() string     { return filepath.Join(f.run, "qmp.sock") }
 func (f folder) console() string { return filepath.Join(f.run, "console.sock") }
 func (f folder) initrd() string  { return filepath.Join(f.run, "initrd") }
 
+// overlay is what a disk guest writes into.
+func (f folder) overlay(ephemeral bool) string {
+	if ephemeral {
+		return filepath.Join(f.run, "disk.qcow2")
+	}
+	return filepath.Join(f.state, "disk.qcow2")
+}
+
+// credential is the file that QEMU takes a guest's credential from.
+func (f folder) credential(name string) string { return filepath.Join(f.run, "credentials", name) }
+
+// seed is the disk that cloud-init reads.
+func (f folder) seed() string { return filepath.Join(f.run, "seed.iso") }
+
 // marker is the file by which a folder in the run directory is known to be a
 // machine's. It holds the machine's UUID.
 func (f folder) marker() string { return filepath.Join(f.run, "uuid") }

@@ -110,7 +110,7 @@ func (l *Launcher) askOff(ctx context.Context, m store.Machine, grace time.Durat
 
 // pressOff tells the guest to power off, in the way it understands.
 func (l *Launcher) pressOff(ctx context.Context, m store.Machine) error {
-	if m.Spec.Image == configs.ImageProbe {
+	if m.Spec.Guest() != configs.GuestLinux { // by its power button
 		c, err := qmp.Dial(ctx, l.folder(m.Name).qmp())
 		if err != nil {
 			return err

@@ -32,7 +32,7 @@ func (l *Launcher) Up(ctx context.Context, spec configs.Machine, opts ...Option)
 	if v := l.look(ctx, m, l.atWork(m.Name)); v.State.down() {
 		return l.Start(ctx, m.Name, opts...)
 	}
-	if gather(opts).detached {
+	if gather(opts).detached || !m.Spec.Awaited() {
 		return l.waitUp(ctx, m.Name)
 	}
 	limit, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.ReadyTimeout))
@@ -63,6 +63,21 @@ func differences(m store.Machine, said configs.Machine) []string {
 	compare("image", have.Image, said.Image, said.Image == "")
 	compare("kernel", have.Kernel, said.Kernel, said.Kernel == "")
 	compare("append", have.Append, said.Append, said.Append == "")
+	compare("initrd", have.Initrd, said.Initrd, said.Initrd == "")
+	compare("disk size", fmt.Sprintf("%dM", have.DiskSizeMiB), fmt.Sprintf("%dM", said.DiskSizeMiB), said.DiskSizeMiB == 0)
+	compare("ephemeral", have.Ephemeral, said.Ephemeral, !said.Ephemeral)
+	compare("disk bus", have.DiskBus, said.DiskBus, said.DiskBus == "")
+	compare("disks", fmt.Sprint(have.Disks), fmt.Sprint(likeDisks(said.Disks, have.Disks)), len(said.Disks) == 0)
+	compare("user", have.Login(), said.Login(), said.User == "")
+	compare("ssh keys", fmt.Sprintf("%q", have.SSHKeys), fmt.Sprintf("%q", said.SSHKeys), len(said.SSHKeys) == 0)
+	compare("user data", have.UserData, said.UserData, said.UserData == "")
+	compare("network config", have.NetworkConfig, said.NetworkConfig, said.NetworkConfig == "")
+	if len(said.Credentials) > 0 && !slices.Equal(have.Credentials, said.Credentials) {
+		d = append(d, "credentials") // what they say may be secret
+	}
+	compare("ready", have.Ready, said.Ready, said.Ready == "")
+	compare("mounts", fmt.Sprint(have.Mounts), fmt.Sprint(said.Mounts), len(said.Mounts) == 0)
+	compare("mount type", have.MountType, said.MountType, said.MountType == "")
 	compare("cpus", have.CPUs, said.CPUs, said.CPUs == 0)
 	compare("memory", fmt.Sprintf("%dM", have.MemoryMiB), fmt.Sprintf("%dM", said.MemoryMiB), said.MemoryMiB == 0)
 	compare("netns", have.Netns, said.Netns, said.Netns == "")

@@ -171,7 +171,7 @@ func (n *Nest) handshake(ctx context.Context, conn net.Conn) (*guest.Client, err
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return guest.NewClient(ctx, conn, n.record.Keys.Client, key)
+	return guest.NewClient(ctx, conn, guest.Key{Private: n.record.Keys.Client, Host: key})
 }
 
 // dialTime bounds one connection to a nest that is up. A handshake costs the

@@ -141,7 +141,7 @@ func (a *testAgent) line(t *testing.T) string {
 // client connects to the agent.
 func (a *testAgent) client(t *testing.T) *guest.Client {
 	t.Helper()
-	c, err := guest.NewClient(t.Context(), a.dial(t), a.keys.Client, a.hostKey(t))
+	c, err := guest.NewClient(t.Context(), a.dial(t), guest.Key{Private: a.keys.Client, Host: a.hostKey(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

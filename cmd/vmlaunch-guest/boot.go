@@ -85,6 +85,9 @@ func (a *agent) setUp(ctx context.Context) error {
 	if err := loadModules(cfg.Modules); err != nil {
 		return err
 	}
+	if err := mountAll(a.con, folders(cfg.Mounts)); err != nil {
+		return err
+	}
 	if err := setHostname(cfg.Hostname); err != nil {
 		return err
 	}

@@ -230,7 +230,7 @@ func TestCancel(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	a := startAgent(t)
 	conn := a.dial(t)
-	c, err := guest.NewClient(t.Context(), conn, a.keys.Client, a.hostKey(t))
+	c, err := guest.NewClient(t.Context(), conn, guest.Key{Private: a.keys.Client, Host: a.hostKey(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +309,7 @@ func TestIdentity(t *testing.T) {
 		{"wrong host key", a.keys.Client, other, guest.ErrIdentity},
 		{"wrong user key", other.keys.Client, a, fs.ErrPermission},
 	} {
-		c, err := guest.NewClient(t.Context(), a.dial(t), test.user, test.host.hostKey(t))
+		c, err := guest.NewClient(t.Context(), a.dial(t), guest.Key{Private: test.user, Host: test.host.hostKey(t)})
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.want)
 		}

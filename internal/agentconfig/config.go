@@ -58,6 +58,8 @@ type Config struct {
 	ForwardPort uint32 `json:"forwardPort,omitempty"`
 	// Modules are paths of kernel modules in the guest, in load order.
 	Modules []string `json:"modules,omitempty"`
+	// Mounts are the folders of the host to mount, in this order.
+	Mounts []Mount `json:"mounts,omitempty"`
 	// Network asks for eth0 with 10.0.2.15/24, the guest's address in QEMU's
 	// user network.
 	Network bool `json:"network,omitempty"`
@@ -128,6 +130,11 @@ func (c Config) Validate() error {
 	for _, m := range c.Modules {
 		if !strings.HasPrefix(m, "/") {
 			bad("module %q: want an absolute path", m)
+		}
+	}
+	for _, m := range c.Mounts {
+		if err := m.validate(); err != nil {
+			bad("mount %q: %w", m.Tag, err)
 		}
 	}
 	return errors.Join(errs...)

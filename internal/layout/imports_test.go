@@ -14,8 +14,12 @@ import (
 // "internal/*" stands for every package under internal that is not for tests.
 func mayImport() map[string][]string {
 	return map[string][]string{
-		"cmd/vmlaunch":         {"cmd/vmlaunch/command"},
-		"cmd/vmlaunch/command": {"launcher", "guest", "forward", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"cmd/vmlaunch": {"cmd/vmlaunch/command"},
+		"scenario":     {"lab", "fleet", "launcher", "guest", "vsock", "netns", "configs"},
+		"lab":          {"fleet", "launcher", "store", "vsock", "netns", "configs"},
+		"fleet":        {},
+
+		"cmd/vmlaunch/command": {"scenario", "lab", "fleet", "launcher", "guest", "forward", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cmd/vmlaunch-guest":   {"internal/agentconfig", "internal/tunnel", "vsock", "forward"},
 
 		"launcher": {"guest", "forward", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
@@ -40,6 +44,7 @@ func mayImport() map[string][]string {
 		// For tests only; nothing but tests imports these.
 		"e2e":               {},
 		"qmp/qmptest":       {"qmp"},
+		"internal/bootdisk": {},
 		"internal/fakeqemu": {},
 		"internal/layout":   {},
 		"internal/testenv":  {"vsock", "netns"},
@@ -55,7 +60,7 @@ func testsMayImport() map[string][]string {
 
 // forTests are the packages that no shipped code may import.
 func forTests() []string {
-	return []string{"e2e", "qmp/qmptest", "internal/fakeqemu", "internal/layout", "internal/testenv"}
+	return []string{"e2e", "qmp/qmptest", "internal/bootdisk", "internal/fakeqemu", "internal/layout", "internal/testenv"}
 }
 
 // soleImporter names, for a module that one package is the border to, that

@@ -29,14 +29,16 @@ const (
 	Nest                         // the run may take minutes to boot a nested host
 	Throwaway                    // a host nobody needs after the run: it may be left unusable
 	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
+	Distro                       // a stock distribution's disk, kernel and initramfs, their folder in VMLAUNCH_TEST_DISTRO
 	SSH                          // ssh, of OpenSSH
 	Tools                        // ip, unshare and nsenter
+	QEMUImg                      // qemu-img
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, SSH, Tools, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -62,10 +64,14 @@ func (n Need) String() string {
 		return "throwaway"
 	case Light:
 		return "light"
+	case Distro:
+		return "distro"
 	case SSH:
 		return "ssh"
 	case Tools:
 		return "tools"
+	case QEMUImg:
+		return "qemu-img"
 	case Vmlaunch:
 		return "vmlaunch"
 	}
@@ -93,10 +99,14 @@ func (n Need) hint() string {
 		return "run it alone in a nest with " + Promises + "=throwaway"
 	case Light:
 		return "vmlaunch image build light"
+	case Distro:
+		return "make test-distro"
 	case SSH:
 		return "apt-get install openssh-client"
 	case Tools:
 		return "apt-get install iproute2 util-linux"
+	case QEMUImg:
+		return "apt-get install qemu-utils"
 	case Vmlaunch:
 		return "make unit, which builds it"
 	}

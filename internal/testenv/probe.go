@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,10 @@ import (
 
 // LightKernel is the environment variable with the path of the light kernel.
 const LightKernel = "VMLAUNCH_TEST_LIGHT"
+
+// DistroFolder is the environment variable with the folder of a stock
+// distribution: disk.qcow2, vmlinuz and initrd.img.
+const DistroFolder = "VMLAUNCH_TEST_DISTRO"
 
 const vhostVsock = "/dev/vhost-vsock"
 
@@ -34,6 +39,8 @@ func (n Need) probe(promised []Need) error {
 		return probeRoot()
 	case SSH:
 		return exec.Command("ssh", "-V").Run()
+	case QEMUImg:
+		return exec.Command("qemu-img", "--version").Run()
 	case QEMU:
 		return exec.Command("qemu-system-x86_64", "--version").Run()
 	case KVM:
@@ -57,7 +64,9 @@ func (n Need) probe(promised []Need) error {
 		}
 		return nil
 	case Light:
-		return probeLight()
+		return probeFile(LightKernel, "")
+	case Distro:
+		return probeFile(DistroFolder, "disk.qcow2")
 	case Tools:
 		return probeTools("ip", "unshare", "nsenter")
 	case Vmlaunch:
@@ -127,12 +136,13 @@ func probeNoModes() error {
 	return probeAbsent(nsMode)
 }
 
-func probeLight() error {
-	path := os.Getenv(LightKernel)
+// probeFile looks for name below the path in a variable.
+func probeFile(variable, name string) error {
+	path := os.Getenv(variable)
 	if path == "" {
-		return fmt.Errorf("%s is not set", LightKernel)
+		return fmt.Errorf("%s is not set", variable)
 	}
-	_, err := os.Stat(path)
+	_, err := os.Stat(filepath.Join(path, name))
 	return err
 }
 

@@ -55,7 +55,7 @@ func ways(ctx context.Context, a *app, names []string) ([]launcher.Access, error
 			return nil, err
 		}
 		for _, v := range views {
-			if v.Spec.Image != configs.ImageProbe {
+			if v.Spec.Guest() != configs.GuestProbe {
 				names = append(names, v.Name)
 			}
 		}
