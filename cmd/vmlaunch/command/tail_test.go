@@ -45,3 +45,18 @@ func TestToTail(t *testing.T) {
 		f.Close()
 	}
 }
+
+// TestShowTail shows what is there, and does not wait for more.
+func TestShowTail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path, []byte("one\ntwo\nlogin: "), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := showTail(&out, path, 2); err != nil || out.String() != "two\nlogin: " {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+	if err := showTail(&out, path+".none", 2); err == nil {
+		t.Error("a log that is not there was shown")
+	}
+}
