@@ -34,6 +34,9 @@ of a line stops the machine.`,
 					return err
 				}
 				a.progress.Done()
+				for _, line := range portLines(l, m.Name) {
+					a.note("%s", line)
+				}
 				return attach(ctx, conn, a.host.In, a.host.Out)
 			})
 			if err == nil && exit != 0 {
