@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
 	"github.com/vmlaunch/vmlaunch/netns"
@@ -80,6 +81,7 @@ func causes() []cause {
 		{Usage, "`netns.ErrBadName`", is(netns.ErrBadName)},
 		{Usage, "`configs.Errors`", as[configs.Errors]},
 		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
+		{Usage, "`*image.DigestError`", as[*image.DigestError]},
 		{CIDConflict, "`cidalloc.ErrTaken`", is(cidalloc.ErrTaken)},
 		{CIDConflict, "`cidalloc.ErrExhausted`", is(cidalloc.ErrExhausted)},
 		{MachineFailed, "`*launcher.BootError`", as[*launcher.BootError]},
