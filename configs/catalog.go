@@ -32,9 +32,9 @@ var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // ParseCatalog reads the text of a catalog; name is for the errors. An empty file is
 // fine. It fails with [FileErrors], all mistakes at once.
 func ParseCatalog(name string, text []byte) (Catalog, error) {
-	d := &document{name: name}
+	d := newDocument()
 	c := Catalog{}
-	d.mapping(d.load(text), "the catalog", func(key, value *yaml.Node) {
+	d.mapping(d.load(name, text), "the catalog", func(key, value *yaml.Node) {
 		if !d.known(key, "images") {
 			return
 		}

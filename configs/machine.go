@@ -72,13 +72,20 @@ type Machine struct {
 	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
 	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
 	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
+	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
+	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
 
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
-	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path or pid:N; "" is the caller's own
+	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
+
+	// CIDRange is what to choose from if CID is 0; zero for what the settings say.
+	CIDRange CIDRange `json:"cid_range,omitzero" yaml:"cid_range,omitempty"`
+	// Ports are forwards of this host to the machine, see [ParseForward].
+	Ports []string `json:"ports,omitempty" yaml:"ports,omitempty"`
 
 	Accel    string   `json:"accel,omitempty" yaml:"accel,omitempty"`
 	Board    string   `json:"board,omitempty" yaml:"board,omitempty"`
@@ -86,6 +93,10 @@ type Machine struct {
 	QEMUArgs []string `json:"qemu_args,omitempty" yaml:"qemu_args,omitempty"` // added as they are
 
 	ReadyTimeout Duration `json:"ready_timeout,omitempty" yaml:"ready_timeout,omitempty"`
+
+	Lab     string            `json:"lab,omitempty" yaml:"lab,omitempty"`         // the copy of a lab that it belongs to; "" for none
+	Service string            `json:"service,omitempty" yaml:"service,omitempty"` // its name in the lab, and so its host name
+	Labels  map[string]string `json:"labels,omitempty" yaml:"labels,omitempty"`
 }
 
 // Default fills in what was not said. Calling it twice changes nothing.
@@ -132,6 +143,7 @@ func (m Machine) Validate() error {
 	m.validateBoot(&errs)
 	m.validateDisks(&errs)
 	m.validateFirstBoot(&errs)
+	m.validateMounts(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}
@@ -145,6 +157,7 @@ func (m Machine) Validate() error {
 	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {
 		errs.add("cid", fmt.Sprint(c), "is reserved (want 3 to 4294967294)")
 	}
+	m.checkPorts(&errs)
 	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
 	errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
 	if m.QEMU == "" || strings.ContainsRune(m.QEMU, 0) {
@@ -153,7 +166,10 @@ func (m Machine) Validate() error {
 	if m.ReadyTimeout <= 0 {
 		errs.add("timeout", m.ReadyTimeout.String(), "want more than zero")
 	}
-	for _, s := range append([]string{m.Append}, m.QEMUArgs...) {
+	if strings.ContainsAny(m.Append, "\x00\n") {
+		errs.add("append", m.Append, "holds a line break or a NUL byte")
+	}
+	for _, s := range m.QEMUArgs {
 		if strings.ContainsAny(s, "\x00\n") {
 			errs.add("argument", s, "holds a line break or a NUL byte")
 		}
@@ -181,6 +197,26 @@ func (m Machine) validateBoot(errs *Errors) {
 			errs.unwanted("initrd", m.Initrd, "the disk boots its own kernel (name one with --kernel)")
 			errs.unwanted("append", m.Append, "the disk boots its own kernel (name one with --kernel)")
 		}
+	}
+}
+
+// checkPorts finds the mistakes in Ports: each one's own, and two that listen in one
+// place.
+func (m Machine) checkPorts(errs *Errors) {
+	listens := make(map[Endpoint]bool)
+	for _, s := range m.Ports {
+		f, err := ParseForward(s)
+		switch {
+		case err != nil:
+			errs.add("port", s, err.Error())
+		case f.Listen.Network == NetworkUnix && !filepath.IsAbs(f.Listen.Path):
+			errs.add("port", s, "want an absolute path to listen on")
+		case f.Listen.Port != 0 && listens[f.Listen], f.Listen.Path != "" && listens[f.Listen]:
+			errs.add("port", s, "another one listens there")
+		case m.Image == ImageProbe && f.Target.Network != NetworkVsock:
+			errs.add("port", s, "the probe guest has vsock:PORT only")
+		}
+		listens[f.Listen] = true
 	}
 }
 

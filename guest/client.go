@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/vmlaunch/vmlaunch/forward"
 )
 
 // A Client is an SSH connection into one guest. It is safe for concurrent use:
@@ -87,14 +90,15 @@ func handshakeError(err error) error {
 	return identity(err)
 }
 
-// open opens a session channel, or fails with [ErrGone].
+// open opens a channel of that kind, or fails with [ErrGone], or with the guest's
+// refusal.
 //
 // The library's OpenChannel never returns if it begins while the connection
 // ends: its error of writing is kept for the next who writes, and its answer
 // waited for on a channel that nobody knows any more (golang.org/x/crypto v0.58,
 // ssh/handshake.go, writePacket). In that case, which takes bad luck, the
 // goroutine here is left to it.
-func (c *Client) open() (ssh.Channel, <-chan *ssh.Request, error) {
+func (c *Client) open(ctx context.Context, kind string, extra []byte) (ssh.Channel, <-chan *ssh.Request, error) {
 	type answer struct {
 		ch       ssh.Channel
 		requests <-chan *ssh.Request
@@ -102,18 +106,68 @@ func (c *Client) open() (ssh.Channel, <-chan *ssh.Request, error) {
 	}
 	answered := make(chan answer, 1)
 	go func() {
-		ch, requests, err := c.conn.OpenChannel("session", nil)
+		ch, requests, err := c.conn.OpenChannel(kind, extra)
 		answered <- answer{ch, requests, err}
 	}()
 	select {
 	case a := <-answered:
 		if a.err != nil {
-			return nil, nil, fmt.Errorf("open session: %w", gone(a.err))
+			return nil, nil, fmt.Errorf("open %s: %w", kind, gone(a.err))
 		}
 		return a.ch, a.requests, nil
 	case <-c.dead:
-		return nil, nil, fmt.Errorf("open session: %w", ErrGone)
+		return nil, nil, fmt.Errorf("open %s: %w", kind, ErrGone)
+	case <-ctx.Done():
+		go func() { // ends with the guest's answer, or is left as above
+			if a := <-answered; a.err == nil {
+				_ = a.ch.Close()
+			}
+		}()
+		return nil, nil, fmt.Errorf("open %s: %w", kind, context.Cause(ctx))
 	}
+}
+
+// Connect connects to something inside the guest, as ssh -L does: network and address
+// as package net has them, tcp or unix. It works with every SSH server that allows it.
+// The caller closes the connection. It fails with [ErrGone], with the guest's own
+// words if it can't connect or does not allow it, and with ctx's error.
+func (c *Client) Connect(ctx context.Context, network, address string) (forward.Conn, error) {
+	kind, extra, err := directChannel(network, address)
+	if err != nil {
+		return nil, err
+	}
+	ch, requests, err := c.open(ctx, kind, extra)
+	if err != nil {
+		return nil, err
+	}
+	go ssh.DiscardRequests(requests) // ends with the channel
+	return ch, nil
+}
+
+// directChannel returns the kind of a channel to an address and what says where it
+// leads: RFC 4254, 7.2, and PROTOCOL of OpenSSH's source.
+func directChannel(network, address string) (kind string, extra []byte, err error) {
+	if network == "unix" {
+		return "direct-streamlocal@openssh.com", ssh.Marshal(struct {
+			Path      string
+			Reserved  string
+			Reserved2 uint32
+		}{Path: address}), nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", nil, err
+	}
+	return "direct-tcpip", ssh.Marshal(struct {
+		Host       string
+		Port       uint32
+		OriginHost string
+		OriginPort uint32
+	}{Host: host, Port: uint32(number), OriginHost: "127.0.0.1"}), nil
 }
 
 // Close closes the connection. Programs that still run over it are hung up by

@@ -105,9 +105,9 @@ func (p *Probe) greet(ctx context.Context, cid vsock.CID, token string) error {
 	}
 	switch {
 	case p.hello.CID != cid:
-		return fmt.Errorf("%w: it has cid %d, want %d", ErrIdentity, p.hello.CID, cid)
+		return &IdentityError{Name: p.hello.Name, text: fmt.Sprintf("it has cid %d, want %d", p.hello.CID, cid)}
 	case p.hello.Token != token:
-		return fmt.Errorf("%w: it is called %q and has another token", ErrIdentity, p.hello.Name)
+		return &IdentityError{Name: p.hello.Name, text: fmt.Sprintf("it is called %q and has another token", p.hello.Name)}
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func (r *run) part(c *Client) {
 
 // through runs the program from the opening of its channel to the end of it.
 func (r *run) through(c *Client, line string) (int, error) {
-	ch, requests, err := c.open()
+	ch, requests, err := c.open(context.Background(), "session", nil)
 	if err != nil {
 		return 0, err
 	}

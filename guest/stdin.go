@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmlaunch/vmlaunch/forward"
 )
 
 // carryInput starts to copy Stdin to the program. The returned function ends
@@ -39,27 +41,12 @@ func (r *run) carryInput() (stop func()) {
 
 // copyInput copies until EOF, a failure, or the end of the channel.
 func (r *run) copyInput(from io.Reader) {
-	in := &failing{Reader: from}
+	in := &forward.Source{Reader: from}
 	_, _ = io.Copy(r.ch, in) // a channel that can't be written to is closed: the exit tells
-	if in.err != nil {
-		r.fail(fmt.Errorf("read stdin: %w", in.err))
+	if err := in.Err(); err != nil {
+		r.fail(fmt.Errorf("read stdin: %w", err))
 	}
 	_ = r.ch.CloseWrite()
-}
-
-// failing remembers how its Reader failed, which io.Copy does not tell from
-// how its Writer failed.
-type failing struct {
-	io.Reader
-	err error
-}
-
-func (f *failing) Read(p []byte) (int, error) {
-	n, err := f.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		f.err = err
-	}
-	return n, err
 }
 
 // A wakeable reads a file until it is woken, which looks like EOF then. It only

@@ -27,9 +27,10 @@ func guestModules() []string { return []string{"virtio_pci", "vmw_vsock_virtio_t
 
 // Linux returns what the built-in linux guest boots from with kernel k. Its
 // initramfs holds the agent as init, busybox, and the modules that k needs to
-// be reached over vsock. It fails with a [*MissingError] without an agent in
-// this build or busybox on this machine.
-func (c *Cache) Linux(ctx context.Context, k Kernel) (Boot, error) {
+// be reached over vsock, and those of the names in modules. It fails with a
+// [*MissingError] without an agent in this build or busybox on this machine, and
+// with [fs.ErrNotExist] if the kernel has no such module.
+func (c *Cache) Linux(ctx context.Context, k Kernel, modules ...string) (Boot, error) {
 	agent, err := Agent()
 	if err != nil {
 		return Boot{}, err
@@ -44,11 +45,12 @@ func (c *Cache) Linux(ctx context.Context, k Kernel) (Boot, error) {
 		if err != nil {
 			return Boot{}, err
 		}
-		if mods, err = tree.Order(guestModules()...); err != nil {
+		if mods, err = tree.Order(append(guestModules(), modules...)...); err != nil {
 			return Boot{}, fmt.Errorf("guest with kernel %s: %w", k.Version, err)
 		}
 	}
-	key := Digest("linux guest 1", Digest(string(agent)), shell.Digest, k.Digest)
+	paths := ModulePaths(k.Version, mods)
+	key := Digest("linux guest 2", Digest(string(agent)), shell.Digest, k.Digest, strings.Join(paths, " "))
 	initrd, err := c.Initrd(ctx, key, func(a *Archive) error {
 		a.Base(agent)
 		shell.Add(a)
@@ -58,7 +60,7 @@ func (c *Cache) Linux(ctx context.Context, k Kernel) (Boot, error) {
 	if err != nil {
 		return Boot{}, fmt.Errorf("build initramfs: %w", err)
 	}
-	return Boot{Kernel: k.Path, Initrd: initrd, Modules: ModulePaths(k.Version, mods)}, nil
+	return Boot{Kernel: k.Path, Initrd: initrd, Modules: paths}, nil
 }
 
 // Initrd returns the path of the archive that key names, written by fill if the

@@ -42,6 +42,7 @@ type Plan struct {
 	FwCfg    []FwCfg
 
 	Drives []Drive // in the guest's order
+	Shares []Share
 
 	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
 	// strings: structure type 11.
@@ -105,6 +106,7 @@ func Args(p Plan) []string {
 		}),
 	)
 	args = append(args, driveArgs(p.Drives)...)
+	args = append(args, shareArgs(p.Shares)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}

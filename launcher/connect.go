@@ -6,16 +6,17 @@ import (
 	"net"
 
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/forward"
 	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/store"
-	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // Client opens an SSH connection into the guest of the machine called name,
 // from inside its namespace. Whoever answers has to prove that it is this
 // machine, by the host key that was made for it. The caller closes the client.
 // It fails with [fs.ErrNotExist], with a [*PhaseError] if the machine is down, with
-// [errors.ErrUnsupported] for a guest without SSH, and as guest.Dial does.
+// [errors.ErrUnsupported] for a guest without SSH, with a [*StrangerError], and as
+// guest.Dial does.
 func (l *Launcher) Client(ctx context.Context, name string) (*guest.Client, error) {
 	m, err := l.running(ctx, name)
 	if err != nil {
@@ -23,7 +24,7 @@ func (l *Launcher) Client(ctx context.Context, name string) (*guest.Client, erro
 	}
 	c, err := l.dialClient(ctx, m)
 	if err != nil {
-		return nil, fmt.Errorf("connect to machine %q: %w", name, err)
+		return nil, l.connectError(ctx, m, err)
 	}
 	return c, nil
 }
@@ -51,7 +52,8 @@ func (l *Launcher) dialClient(ctx context.Context, m store.Machine) (*guest.Clie
 // Probe opens the control connection of the probe guest called name, from
 // inside its namespace, and checks that it is this one. The caller closes it.
 // It fails with [fs.ErrNotExist], with a [*PhaseError] if the machine is down, with
-// [errors.ErrUnsupported] for another guest, and as guest.DialProbe does.
+// [errors.ErrUnsupported] for another guest, with a [*StrangerError], and as
+// guest.DialProbe does.
 func (l *Launcher) Probe(ctx context.Context, name string) (*guest.Probe, error) {
 	m, err := l.running(ctx, name)
 	if err != nil {
@@ -59,7 +61,7 @@ func (l *Launcher) Probe(ctx context.Context, name string) (*guest.Probe, error)
 	}
 	p, err := l.dialProbe(ctx, m)
 	if err != nil {
-		return nil, fmt.Errorf("connect to machine %q: %w", name, err)
+		return nil, l.connectError(ctx, m, err)
 	}
 	return p, nil
 }
@@ -77,29 +79,15 @@ func (l *Launcher) dialProbe(ctx context.Context, m store.Machine) (*guest.Probe
 }
 
 // Dial connects to a vsock port of the machine called name, from inside its
-// namespace. The caller closes the connection. It fails with [fs.ErrNotExist], with
-// a [*PhaseError] if the machine is down, and as vsock.Dial does. It does not
-// find out which machine answers; the CID is claimed in its namespace by this
-// one's QEMU, and by no other.
-func (l *Launcher) Dial(ctx context.Context, name string, port uint32) (net.Conn, error) {
-	m, err := l.running(ctx, name)
+// namespace, once its guest has proved who it is. The caller closes the connection.
+// It fails with [fs.ErrNotExist], and as [Launcher.Route] and [Route.Dial] do.
+func (l *Launcher) Dial(ctx context.Context, name string, port uint32) (forward.Conn, error) {
+	r, err := l.Route(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	ns, err := enter(m)
-	if err != nil {
-		return nil, fmt.Errorf("connect to machine %q: %w", name, err)
-	}
-	defer ns.Close()
-	var conn net.Conn
-	err = ns.Do(func() (err error) {
-		conn, err = vsock.Dial(ctx, m.CID, port)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to machine %q: %w", name, err)
-	}
-	return conn, nil
+	defer r.Close()
+	return r.Dial(ctx, configs.Endpoint{Network: configs.NetworkVsock, Port: port})
 }
 
 // Console connects to the serial console of the machine called name. QEMU

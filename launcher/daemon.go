@@ -29,6 +29,12 @@ type daemon struct {
 	here  bool       // in vmlaunch's own network namespace, not in the machine's
 }
 
+// A started daemon is one that this process has started.
+type started struct {
+	name string
+	pid  int
+}
+
 // startDaemon starts d, in a session of its own as QEMU is. It is ended when the
 // attempt fails, and when the machine goes down. That it has come up shows on
 // the socket it was given.
@@ -53,16 +59,38 @@ func (a *attempt) startDaemon(d daemon) error {
 	if err := start(); err != nil {
 		return fmt.Errorf("start %s of machine %q: %w", d.name, a.rec.Name, bare(err))
 	}
+	a.daemons = append(a.daemons, started{d.name, cmd.Process.Pid})
 	return cmd.Process.Release() // reaped by whoever is its parent when we have ended
 }
 
+// failedDaemon returns why a start failed that had daemons, and what the first of
+// them that failed had said; "" if none has. One that has ended well did so because
+// QEMU was gone.
+func (a *attempt) failedDaemon() (cause string, said []string) {
+	for _, d := range a.daemons {
+		status, ok := reap(d.pid)
+		if !ok || status.Exited() && status.ExitStatus() == 0 {
+			continue
+		}
+		cause = fmt.Sprintf("its %s failed, exit status %d", d.name, status.ExitStatus())
+		if status.Signaled() {
+			cause = fmt.Sprintf("its %s failed: %s", d.name, status.Signal())
+		}
+		return cause, tail(readTail(a.files.daemonLog(d.name)), 10)
+	}
+	return "", nil
+}
+
 // startDaemons starts what serves the machine's QEMU.
-func (a *attempt) startDaemons(context.Context) error {
-	return nil
+func (a *attempt) startDaemons(ctx context.Context) error {
+	if err := a.serveMounts(); err != nil {
+		return err
+	}
+	return a.startForwarder(ctx)
 }
 
 // hasDaemons reports whether a machine is one with daemons. It is a pure function.
-func hasDaemons(_ configs.Machine) bool { return false }
+func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts)+len(spec.Ports) > 0 }
 
 // endDaemonsOf ends the daemons of the run whose folder the machine called name
 // has, of which there may be no record.
@@ -90,6 +118,7 @@ func endDaemons(ctx context.Context, uuid string) error {
 	var errs []error
 	for _, id := range ids {
 		errs = append(errs, kill(ctx, id))
+		reap(id.PID) // if it is ours
 	}
 	return errors.Join(errs...)
 }

@@ -84,6 +84,15 @@ func (e *InUseError) Error() string {
 // Is makes every InUseError an [fs.ErrExist].
 func (e *InUseError) Is(target error) bool { return target == fs.ErrExist }
 
+// A FolderError says that what is to be mounted is there, but no folder.
+// errors.Is(err, fs.ErrNotExist) holds.
+type FolderError struct{ Path string }
+
+func (e *FolderError) Error() string { return fmt.Sprintf("mount %q: is not a folder", e.Path) }
+
+// Is makes every FolderError an [fs.ErrNotExist].
+func (e *FolderError) Is(target error) bool { return target == fs.ErrNotExist }
+
 // A BootError says that the machine itself failed: its QEMU or its guest ended
 // although nobody asked. The host is fine.
 type BootError struct {

@@ -20,11 +20,18 @@ import (
 // An Option changes how a launch goes.
 type Option func(*options)
 
-type options struct{ detached bool }
+type options struct {
+	detached bool
+	running  func()
+}
 
 // Detached makes a launch return when the machine runs, without waiting for
 // its guest to be ready.
 func Detached() Option { return func(o *options) { o.detached = true } }
+
+// OnRunning has f called once the machine runs and is recorded, before its guest
+// is waited for.
+func OnRunning(f func()) Option { return func(o *options) { o.running = f } }
 
 func gather(opts []Option) options {
 	var o options
@@ -118,6 +125,9 @@ func (l *Launcher) bringUp(ctx context.Context, k *lock, a attempt, o options) (
 		return store.Machine{}, err
 	}
 	k.release()
+	if o.running != nil {
+		o.running()
+	}
 	if o.detached || !a.rec.Spec.Awaited() {
 		return a.rec, nil
 	}
@@ -141,6 +151,7 @@ type attempt struct {
 	ready    *guest.Ready // nil if nobody will wait
 	socket   closer       // the QMP socket, until QEMU has it
 	passed   []*os.File   // what QEMU inherits besides, see pass
+	daemons  []started    // in the order of their start
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack

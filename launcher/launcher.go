@@ -25,6 +25,10 @@ type Config struct {
 	Alloc *cidalloc.Allocator
 	Cache *image.Cache // what guests boot from
 
+	// Self is how this program is called again, for the daemon that serves the
+	// ports of a machine: see [Launcher.ServePorts]. It may be empty where no machine has any.
+	Self []string
+
 	// Log gets what a user need not know; nil for nowhere.
 	Log *slog.Logger
 	// Progress, if not nil, is called when a verb on a machine gets on, and with

@@ -25,6 +25,9 @@ const (
 
 func TestMain(m *testing.M) {
 	fakeqemu.Main()
+	if last, ok := os.LookupEnv(envDaemon); ok {
+		os.Exit(beDaemon(last))
+	}
 	if step := os.Getenv(envKillAt); step != "" {
 		os.Exit(beKilled(step))
 	}

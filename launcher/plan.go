@@ -42,6 +42,8 @@ type host struct {
 	disks disks
 	probe string // firmware of a probe guest
 	first firstBoot
+
+	mounts mounts
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -79,6 +81,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.first, err = resolveFirstBoot(spec); err != nil {
 		return err
 	}
+	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
+		return err
+	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
 		rom, err := l.Cache.Probe(ctx)
@@ -95,7 +100,7 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		h.boot = image.Boot{Kernel: kernel.Path, Initrd: spec.Initrd}
 		return checkFile("initrd", spec.Initrd)
 	}
-	h.boot, err = l.Cache.Linux(ctx, kernel)
+	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
 	return err
 }
 
@@ -178,7 +183,8 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
 		OEM:    planCredentials(m, h.first, f),
-		Extra:  m.Spec.QEMUArgs,
+		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
+		Extra: m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {
 	case configs.GuestProbe:

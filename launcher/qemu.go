@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,12 +78,14 @@ func (a *attempt) makeInitrd() error {
 	}
 	cfg := agentconfig.Config{
 		Role:           agentconfig.Guest,
-		Hostname:       a.rec.Name,
+		Hostname:       cmp.Or(a.rec.Spec.Service, a.rec.Name), // every copy of a lab has the same
 		Listen:         []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
 		HostKey:        string(keys.Host),
 		AuthorizedKeys: letIn(a.rec.Spec, keys),
 		EchoPort:       agentconfig.EchoPort,
+		ForwardPort:    agentconfig.ForwardPort,
 		Modules:        a.host.boot.Modules,
+		Mounts:         guestMounts(a.host.mounts.shares),
 	}
 	if a.rec.NotifyPort != 0 {
 		cfg.Notify = fmt.Sprintf("vsock-stream:%d:%d", vsock.Host, a.rec.NotifyPort)
@@ -172,6 +175,9 @@ func (a *attempt) startFailed(cause string) error {
 	if status, ok := reap(a.rec.QEMU.PID); ok {
 		e.Exit = status.ExitStatus()
 	}
+	if cause, said := a.failedDaemon(); cause != "" {
+		e.Cause, e.Tail = cause+", and "+e.Cause, append(said, e.Tail...)
+	}
 	if !a.fresh {
 		e.Log = a.files.qemuLog()
 	}
@@ -202,7 +208,7 @@ func kill(ctx context.Context, id proc.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, killWait)
 	defer cancel()
 	if err := id.Wait(ctx); err != nil {
-		return fmt.Errorf("wait for killed QEMU: %w", err)
+		return fmt.Errorf("wait for the end of killed process %d: %w", id.PID, err)
 	}
 	return nil
 }

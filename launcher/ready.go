@@ -170,7 +170,7 @@ func (l *Launcher) ask(ctx context.Context, m store.Machine) error {
 			return nil
 		}
 		if errors.Is(err, guest.ErrIdentity) || errors.Is(err, errors.ErrUnsupported) {
-			return err
+			return l.connectError(ctx, m, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -41,6 +41,10 @@ func (f folder) seed() string { return filepath.Join(f.run, "seed.iso") }
 // machine's. It holds the machine's UUID.
 func (f folder) marker() string { return filepath.Join(f.run, "uuid") }
 
+// ports is the file that says where the machine's ports are, those included that the
+// system chose.
+func (f folder) ports() string { return filepath.Join(f.run, "ports") }
+
 func (f folder) consoleLog() string { return filepath.Join(f.state, "console.log") }
 func (f folder) qemuLog() string    { return filepath.Join(f.state, "qemu.log") }
 

@@ -158,6 +158,7 @@ func (l *Launcher) settle(ctx context.Context, m *store.Machine) error {
 		if err := endDaemons(ctx, m.UUID); err != nil {
 			return fmt.Errorf("stop machine %q: %w", m.Name, err)
 		}
+		removeSockets(m.Spec)
 	}
 	l.step("stop:cid")
 	if nsErr == nil {

@@ -76,6 +76,8 @@ func differences(m store.Machine, said configs.Machine) []string {
 		d = append(d, "credentials") // what they say may be secret
 	}
 	compare("ready", have.Ready, said.Ready, said.Ready == "")
+	compare("mounts", fmt.Sprint(have.Mounts), fmt.Sprint(said.Mounts), len(said.Mounts) == 0)
+	compare("mount type", have.MountType, said.MountType, said.MountType == "")
 	compare("cpus", have.CPUs, said.CPUs, said.CPUs == 0)
 	compare("memory", fmt.Sprintf("%dM", have.MemoryMiB), fmt.Sprintf("%dM", said.MemoryMiB), said.MemoryMiB == 0)
 	compare("netns", have.Netns, said.Netns, said.Netns == "")
@@ -84,6 +86,9 @@ func differences(m store.Machine, said configs.Machine) []string {
 	compare("accel", have.Accel, said.Accel, said.Accel == "")
 	compare("machine", have.Board, said.Board, said.Board == "")
 	compare("qemu", have.QEMU, said.QEMU, said.QEMU == "")
+	if len(said.Ports) > 0 && !slices.Equal(have.Ports, said.Ports) {
+		d = append(d, fmt.Sprintf("ports (%q, want %q)", have.Ports, said.Ports))
+	}
 	if len(said.QEMUArgs) > 0 && !slices.Equal(have.QEMUArgs, said.QEMUArgs) {
 		d = append(d, fmt.Sprintf("qemu arguments (%q, want %q)", have.QEMUArgs, said.QEMUArgs))
 	}

@@ -32,6 +32,7 @@ func boot() {
 		_ = powerOff.cut()
 	}()
 	debug.SetGCPercent(gcPercent)
+	raiseOpenFiles()
 	changed := make(chan os.Signal, 1) // one that waits stands for any number of exits
 	signal.Notify(changed, unix.SIGCHLD)
 	signals := make(chan os.Signal, 1)
@@ -84,6 +85,9 @@ func (a *agent) setUp(ctx context.Context) error {
 	if err := loadModules(cfg.Modules); err != nil {
 		return err
 	}
+	if err := mountAll(a.con, folders(cfg.Mounts)); err != nil {
+		return err
+	}
 	if err := setHostname(cfg.Hostname); err != nil {
 		return err
 	}
@@ -119,6 +123,14 @@ func (a *agent) serve(ctx context.Context, cfg agentconfig.Config) error {
 		}
 		a.listeners = append(a.listeners, l)
 		go serveEcho(a.con, l)
+	}
+	if cfg.ForwardPort != 0 {
+		l, err := vsock.Listen(cfg.ForwardPort)
+		if err != nil {
+			return fmt.Errorf("forward: %w", err)
+		}
+		a.listeners = append(a.listeners, l)
+		go a.server.serveForward(ctx, l)
 	}
 	if cfg.Notify != "" {
 		to, err := agentconfig.ParseNotify(cfg.Notify)

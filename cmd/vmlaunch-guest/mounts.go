@@ -11,6 +11,7 @@ import (
 // A mount is one file system that a Linux system is expected to have.
 type mount struct {
 	fstype, target string
+	source         string // the type's name where it has none
 	flags          uintptr
 	data           string
 	needed         bool // without it the agent can't do its work
@@ -52,9 +53,13 @@ func (m mount) mount() error {
 	if err := os.MkdirAll(m.target, 0o755); err != nil && !errors.Is(err, unix.EPERM) { // sysfs allows none
 		return fmt.Errorf("mount %s: %w", m.target, err)
 	}
-	err := unix.Mount(m.fstype, m.target, m.fstype, m.flags, m.data)
-	if err != nil && !errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
+	source, there := m.source, error(nil)
+	if source == "" {
+		source, there = m.fstype, unix.EBUSY // is mounted already
+	}
+	err := unix.Mount(source, m.target, m.fstype, m.flags, m.data)
+	if err != nil && !errors.Is(err, there) {
+		return fmt.Errorf("mount %s on %s: %w", source, m.target, err)
 	}
 	return nil
 }

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/vmlaunch/vmlaunch/forward"
 	"github.com/vmlaunch/vmlaunch/internal/agentconfig"
+	"github.com/vmlaunch/vmlaunch/internal/tunnel"
 )
 
 // handshakeTime bounds a client's way from connect to login. It takes some
@@ -24,11 +27,13 @@ const handshakeTime = 2 * time.Minute
 const acceptPause = 100 * time.Millisecond
 
 // A server lets those in who have one of the configured keys, as root, and
-// gives them sessions. Nothing else of SSH is there: no passwords, no
-// forwarding, no subsystems.
+// gives them sessions and connections to what listens here. Nothing else of SSH is
+// there: no passwords, no ports of the client's, no subsystems.
 type server struct {
 	con      console
 	config   *ssh.ServerConfig
+	tunnels  tunnel.Guest
+	relay    *forward.Relay
 	children *reaper
 	end      func(ending)   // asks for an end of the machine
 	shell    string         // path, or empty where there is none
@@ -49,15 +54,21 @@ func newServer(cfg agentconfig.Config, con console, children *reaper, end func(e
 		}
 		authorized = append(authorized, key.Marshal())
 	}
-	s := &server{con: con, children: children, end: end, shell: findShell()}
+	known := func(key ssh.PublicKey) bool {
+		offered := key.Marshal()
+		return slices.ContainsFunc(authorized, func(a []byte) bool { return bytes.Equal(a, offered) })
+	}
+	most, err := forward.Most()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{con: con, children: children, end: end, shell: findShell(), relay: forward.NewRelay(most)}
+	s.tunnels = tunnel.Guest{Host: hostKey, Authorized: known}
 	s.config = &ssh.ServerConfig{
 		ServerVersion: "SSH-2.0-vmlaunch",
 		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			offered := key.Marshal()
-			for _, a := range authorized {
-				if bytes.Equal(a, offered) {
-					return &ssh.Permissions{}, nil
-				}
+			if known(key) {
+				return &ssh.Permissions{}, nil
 			}
 			return nil, errors.New("key is not authorized")
 		},
@@ -107,7 +118,7 @@ func (s *server) converse(conn net.Conn) {
 	parts.Go(func() { ssh.DiscardRequests(requests) })
 	for offered := range channels {
 		if offered.ChannelType() != "session" {
-			_ = offered.Reject(ssh.UnknownChannelType, "sessions only")
+			parts.Go(func() { s.direct(offered) })
 			continue
 		}
 		channel, requests, err := offered.Accept()

@@ -23,8 +23,9 @@ const (
 
 // The ports of the built-in guest.
 const (
-	SSHPort  = 22 // where a systemd guest has its SSH over vsock, too
-	EchoPort = 7  // as in RFC 862
+	SSHPort     = 22  // where a systemd guest has its SSH over vsock, too
+	EchoPort    = 7   // as in RFC 862
+	ForwardPort = 722 // package tunnel tells what is spoken there
 )
 
 // maxSize bounds the file: keys and a list of modules, a few KiB in practice.
@@ -53,8 +54,12 @@ type Config struct {
 	Notify string `json:"notify,omitempty"`
 	// EchoPort is the vsock port of the echo service; 0 for none.
 	EchoPort uint32 `json:"echoPort,omitempty"`
+	// ForwardPort is the vsock port of the forward service; 0 for none.
+	ForwardPort uint32 `json:"forwardPort,omitempty"`
 	// Modules are paths of kernel modules in the guest, in load order.
 	Modules []string `json:"modules,omitempty"`
+	// Mounts are the folders of the host to mount, in this order.
+	Mounts []Mount `json:"mounts,omitempty"`
 	// Network asks for eth0 with 10.0.2.15/24, the guest's address in QEMU's
 	// user network.
 	Network bool `json:"network,omitempty"`
@@ -125,6 +130,11 @@ func (c Config) Validate() error {
 	for _, m := range c.Modules {
 		if !strings.HasPrefix(m, "/") {
 			bad("module %q: want an absolute path", m)
+		}
+	}
+	for _, m := range c.Mounts {
+		if err := m.validate(); err != nil {
+			bad("mount %q: %w", m.Tag, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -14,6 +14,7 @@ func valid() Config {
 	return Config{
 		Role: Guest, Hostname: "web", Listen: []string{"vsock:22"}, HostKey: "key", AuthorizedKeys: []string{"ssh-ed25519 A"},
 		Notify: "vsock-stream:2:5000", EchoPort: EchoPort, Modules: []string{"/lib/a.ko", "/lib/b.ko"},
+		Mounts: []Mount{{Tag: "mount0", Type: Virtiofs, Target: "/a b"}, {Tag: "mount1", Type: NineP, Target: "/c", ReadOnly: true}},
 	}
 }
 
@@ -48,6 +49,7 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) { c.AuthorizedKeys = nil }, "authorizedKeys"},
 		{func(c *Config) { c.Notify = "here" }, "notify"},
 		{func(c *Config) { c.Modules = []string{"a.ko"} }, "module"},
+		{func(c *Config) { c.Mounts = []Mount{{Type: Virtiofs, Target: "/a"}} }, "mount"},
 	} {
 		c := valid()
 		test.spoil(&c)
@@ -60,7 +62,7 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: was written", test.want)
 		}
 	}
-	if err := all.Validate(); err == nil || strings.Count(err.Error(), "\n") != 6 {
+	if err := all.Validate(); err == nil || strings.Count(err.Error(), "\n") != 7 {
 		t.Errorf("not all mistakes at once: %v", err)
 	}
 	none := valid()
@@ -122,6 +124,18 @@ func TestParseNotify(t *testing.T) {
 		}
 		if err == nil && got.String() != text {
 			t.Errorf("%q: String is %q", text, got)
+		}
+	}
+}
+
+// TestValidateMount breaks a mount in each way.
+func TestValidateMount(t *testing.T) {
+	for _, m := range []Mount{
+		{Type: NineP, Target: "/a"}, {Tag: "a", Target: "/a"}, {Tag: "a", Type: "nfs", Target: "/a"}, {Tag: "a", Type: NineP},
+		{Tag: "a", Type: NineP, Target: "a"}, {Tag: "a", Type: NineP, Target: "/a/../b"}, {Tag: "a", Type: NineP, Target: "/a\x00"},
+	} {
+		if m.validate() == nil {
+			t.Errorf("%+v is valid", m)
 		}
 	}
 }

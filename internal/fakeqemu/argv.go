@@ -17,6 +17,7 @@ type options struct {
 	monitors []string // ids of the chardevs that carry QMP
 	consoles []string // ids of the chardevs that carry a serial line
 	vhost    []string // descriptors of vhost devices
+	backends []string // ids of the chardevs that lead to what serves a vhost-user device
 }
 
 // A group is one comma list, such as socket,id=qmp,fd=3. The part that has no
@@ -101,6 +102,8 @@ func (o *options) device(g group) error {
 			}
 			o.vhost = append(o.vhost, fd)
 		}
+	case strings.HasPrefix(driver, "vhost-user"):
+		o.backends = append(o.backends, g["chardev"])
 	case g["chardev"] != "":
 		o.consoles = append(o.consoles, g["chardev"])
 	}

@@ -2,6 +2,7 @@ package fakeqemu
 
 import (
 	"fmt"
+	"os"
 	"sync"
 )
 
@@ -11,6 +12,7 @@ type machine struct {
 	cpus      int
 	consoles  []*console
 	monitors  []*monitor
+	backends  []*os.File    // connections to what serves vhost-user devices, open as long as QEMU lives
 	over      chan struct{} // closed when QEMU has to exit
 
 	// mu is held while a command runs: QEMU has one main loop.
@@ -41,6 +43,13 @@ func build(b Behaviour, o options) (*machine, error) {
 			return nil, fmt.Errorf("-chardev id=%s: %w", id, err)
 		}
 		m.monitors = append(m.monitors, &monitor{machine: m, listener: l})
+	}
+	for _, id := range o.backends {
+		f, err := greet(chardevs[id])
+		if err != nil {
+			return nil, fmt.Errorf("vhost-user device with chardev %s: %w", id, err)
+		}
+		m.backends = append(m.backends, f)
 	}
 	for _, id := range o.consoles {
 		g, ok := chardevs[id]

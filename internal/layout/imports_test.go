@@ -14,18 +14,23 @@ import (
 // "internal/*" stands for every package under internal that is not for tests.
 func mayImport() map[string][]string {
 	return map[string][]string{
-		"cmd/vmlaunch":         {"cmd/vmlaunch/command"},
-		"cmd/vmlaunch/command": {"launcher", "guest", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
-		"cmd/vmlaunch-guest":   {"internal/agentconfig", "vsock"},
+		"cmd/vmlaunch": {"cmd/vmlaunch/command"},
+		"scenario":     {"lab", "fleet", "launcher", "guest", "vsock", "netns", "configs"},
+		"lab":          {"fleet", "launcher", "store", "vsock", "netns", "configs"},
+		"fleet":        {},
 
-		"launcher": {"guest", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"cmd/vmlaunch/command": {"scenario", "lab", "fleet", "launcher", "guest", "forward", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"cmd/vmlaunch-guest":   {"internal/agentconfig", "internal/tunnel", "vsock", "forward"},
+
+		"launcher": {"guest", "forward", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"nest":     {"guest", "image", "qmp", "configs", "internal/*"},
-		"guest":    {"vsock", "netns", "qmp", "configs", "internal/*"},
+		"guest":    {"forward", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cidalloc": {"store", "vsock", "netns", "internal/*"},
 		"store":    {"vsock", "netns", "configs", "internal/proc"},
 		"image":    {"configs", "internal/*"},
 		"netns":    {"vsock"},
 
+		"forward": {},
 		"vsock":   {},
 		"qmp":     {},
 		"configs": {},
@@ -33,6 +38,7 @@ func mayImport() map[string][]string {
 		"internal/agentconfig": {},
 		"internal/paths":       {},
 		"internal/proc":        {},
+		"internal/tunnel":      {},
 		"internal/undo":        {},
 
 		// For tests only; nothing but tests imports these.

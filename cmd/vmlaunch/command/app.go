@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,7 @@ type app struct {
 	args     []string // as given, for the same command in the nest
 	started  bool     // the command line was right
 	progress progress
+	telling  sync.Mutex // held while a line is printed: several machines may be dealt with at once
 
 	root          string
 	nest          bool
@@ -71,6 +73,8 @@ func (a *app) print(r report) error {
 
 // tell prints one line about what was done, unless --quiet.
 func (a *app) tell(format string, args ...any) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
 	a.progress.Done()
 	if !a.quiet {
 		fmt.Fprintf(a.host.Out, format+"\n", args...)
@@ -178,7 +182,12 @@ func (a *app) bareLauncher() (*launcher.Launcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	self, err := a.self()
+	if err != nil {
+		return nil, err
+	}
 	return launcher.New(launcher.Config{
+		Self:     self,
 		Dirs:     dirs,
 		Store:    store.New(dirs.State),
 		Alloc:    alloc,
@@ -186,6 +195,23 @@ func (a *app) bareLauncher() (*launcher.Launcher, error) {
 		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
 		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
 	}), nil
+}
+
+// self is how vmlaunch is called for this installation, from anywhere.
+func (a *app) self() ([]string, error) {
+	program, err := executable()
+	if err != nil {
+		return nil, err
+	}
+	self := []string{program}
+	if a.root == "" {
+		return self, nil
+	}
+	root, err := filepath.Abs(a.root)
+	if err != nil {
+		return nil, err
+	}
+	return append(self, "--root", root), nil
 }
 
 // describe says what is going on with a machine, in one line.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -108,10 +109,10 @@ func TestForEachGoesOn(t *testing.T) {
 		{"all fail alike", names, NotFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			called := 0
-			err := forEach(names, func(name string) error { called++; return boom(c.bad...)(name) })
-			if got := Of(err); got != c.want || called != len(names) {
-				t.Errorf("exit code %d after %d calls, want %d after %d: %v", got, called, c.want, len(names), err)
+			var called atomic.Int32
+			err := forEach(t.Context(), names, func(_ context.Context, name string) error { called.Add(1); return boom(c.bad...)(name) })
+			if got := Of(err); got != c.want || int(called.Load()) != len(names) {
+				t.Errorf("exit code %d after %d calls, want %d after %d: %v", got, called.Load(), c.want, len(names), err)
 			}
 		})
 	}

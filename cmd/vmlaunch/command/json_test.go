@@ -53,6 +53,10 @@ func fields(b *strings.Builder, prefix string, t reflect.Type) {
 		fields(b, prefix+"[]", t.Elem())
 		return
 	}
+	if t.Kind() == reflect.Map {
+		fields(b, prefix+".*", t.Elem())
+		return
+	}
 	if isText(t) || t.Kind() != reflect.Struct {
 		fmt.Fprintf(b, "| `%s` | %s |\n", prefix, jsonType(t))
 		return

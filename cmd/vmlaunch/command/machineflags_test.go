@@ -43,14 +43,15 @@ func TestBlueprintOfAllFlags(t *testing.T) {
 	}
 	got, err := blueprintOf(t, "--image", "linux", "--kernel", "./vmlinux", "--append", "debug", "--cpus", "2", "--memory", "2G", "--netns", "red",
 		"--vsock", "local", "--cid", "42", "--accel", "tcg", "--machine", "q35", "--qemu", "qemu-kvm", "--qemu-arg", "-s", "--qemu-arg", "a,b",
-		"--timeout", "90s")
+		"--timeout", "90s", "--mount", "a, 'b:/c d:ro", "--mount", "-x/../y:/y", "--mount-type", "9p")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := configs.Machine{
 		Name: "web", Image: "linux", Kernel: filepath.Join(dir, "vmlinux"), Append: "debug", CPUs: 2, MemoryMiB: 2048, Netns: "red",
 		Vsock: "local", CID: 42, Accel: "tcg", Board: "q35", QEMU: "qemu-kvm", QEMUArgs: []string{"-s", "a,b"},
-		ReadyTimeout: configs.Duration(90 * time.Second),
+		ReadyTimeout: configs.Duration(90 * time.Second), MountType: "9p",
+		Mounts: []configs.Mount{{Host: filepath.Join(dir, "a, 'b"), Guest: "/c d", ReadOnly: true}, {Host: filepath.Join(dir, "y"), Guest: "/y"}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)

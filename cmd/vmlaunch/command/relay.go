@@ -2,16 +2,16 @@ package command
 
 import (
 	"context"
-	"errors"
 	"io"
-	"net"
+
+	"github.com/vmlaunch/vmlaunch/forward"
 )
 
 // relay passes bytes from in to conn and from conn to out until conn's side ends
 // or ctx does. The end of in is told to the other side, which may go on. It takes
 // conn over and closes it. It fails if in can't be read or out can't be written,
 // and with ctx's error.
-func relay(ctx context.Context, conn net.Conn, in io.Reader, out io.Writer) error {
+func relay(ctx context.Context, conn forward.Conn, in io.Reader, out io.Writer) error {
 	defer conn.Close()
 	stdin, err := newInput(in)
 	if err != nil {
@@ -35,26 +35,9 @@ func relay(ctx context.Context, conn net.Conn, in io.Reader, out io.Writer) erro
 // send copies in to conn and ends that direction with in. A side that takes no
 // more is no failure of ours: the other direction tells. It fails if in can't be
 // read.
-func send(conn net.Conn, in *input) error {
-	from := &remembering{Reader: in}
+func send(conn forward.Conn, in *input) error {
+	from := &forward.Source{Reader: in}
 	_, _ = io.Copy(conn, from)
-	if half, ok := conn.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // it may be gone
-	}
-	return from.err
-}
-
-// remembering remembers how its Reader failed, which io.Copy does not tell from
-// how its Writer failed.
-type remembering struct {
-	io.Reader
-	err error
-}
-
-func (r *remembering) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.err = err
-	}
-	return n, err
+	_ = conn.CloseWrite() // it may be gone
+	return from.Err()
 }

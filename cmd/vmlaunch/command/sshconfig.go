@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,17 +33,9 @@ own key, and to that machine only.`,
 			if a.output != "table" && a.output != "wide" {
 				return a.print(report{data: ways})
 			}
-			program, err := executable()
+			self, err := a.self()
 			if err != nil {
 				return err
-			}
-			self := []string{program}
-			if a.root != "" {
-				root, err := filepath.Abs(a.root)
-				if err != nil {
-					return err
-				}
-				self = append(self, "--root", root)
 			}
 			return writeSSHConfig(a.host.Out, self, ways)
 		},
