@@ -92,6 +92,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
 		return err
 	}
+	if spec.Guest() == configs.GuestDisk {
+		h.first.mount(h.mounts.shares)
+	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
 		rom, err := l.Cache.Probe(ctx)
