@@ -112,6 +112,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		return checkFile("initrd", spec.Initrd)
 	}
 	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
+	if errors.Is(err, fs.ErrNotExist) && len(h.mounts.shares) > 0 {
+		err = fmt.Errorf("%w (mount with another --mount-type, or take another --kernel)", err)
+	}
 	return err
 }
 
