@@ -80,8 +80,9 @@ type Machine struct {
 	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
 	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
 	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
-	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
-	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
+
+	Mounts    []Mount `json:"mounts,omitempty" yaml:"mounts,omitempty"`         // folders of the host in the guest
+	MountType string  `json:"mount_type,omitempty" yaml:"mount_type,omitempty"` // of all of them; "" is virtiofs where this host can, else 9p
 
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
@@ -250,8 +251,11 @@ func ValidName(s string) error {
 	return fmt.Errorf("want 1 to 63 of a-z 0-9 . _ - and a letter or digit first")
 }
 
-// validNetns checks the shape of a reference: NAME, a path, or pid:N. What it
-// leads to is for netns.Open to find out.
+// container is container:NAME or container:RUNTIME/NAME, as netns.Open has it.
+var container = regexp.MustCompile(`^container:((podman|docker|nerdctl)/)?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
+
+// validNetns checks the shape of a reference: NAME, a path, pid:N or
+// container:NAME. What it leads to is for netns.Open to find out.
 func validNetns(ref string) error {
 	switch pid, isPID := strings.CutPrefix(ref, "pid:"); {
 	case ref == "":
@@ -260,10 +264,14 @@ func validNetns(ref string) error {
 		return fmt.Errorf("holds a line break or a NUL byte")
 	case isPID && strings.Trim(pid, "0123456789") != "" || isPID && pid == "":
 		return fmt.Errorf("want pid:N")
+	case strings.HasPrefix(ref, "container:"):
+		if !container.MatchString(ref) {
+			return fmt.Errorf("want container:NAME, or container:podman/NAME (or docker, nerdctl)")
+		}
 	case strings.Contains(ref, "/") && !filepath.IsAbs(ref):
-		return fmt.Errorf("want an absolute path, a name, or pid:N")
+		return fmt.Errorf("want an absolute path, a name, pid:N or container:NAME")
 	case ref == "." || ref == "..":
-		return fmt.Errorf("want a name, an absolute path, or pid:N")
+		return fmt.Errorf("want a name, an absolute path, pid:N or container:NAME")
 	}
 	return nil
 }

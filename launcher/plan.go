@@ -92,6 +92,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
 		return err
 	}
+	if spec.Guest() == configs.GuestDisk {
+		h.first.mount(h.mounts.shares)
+	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
 		rom, err := l.Cache.Probe(ctx)
@@ -109,6 +112,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		return checkFile("initrd", spec.Initrd)
 	}
 	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
+	if errors.Is(err, fs.ErrNotExist) && len(h.mounts.shares) > 0 {
+		err = fmt.Errorf("%w (mount with another --mount-type, or take another --kernel)", err)
+	}
 	return err
 }
 

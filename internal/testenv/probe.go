@@ -73,6 +73,8 @@ func (n Need) probe(promised []Need) error {
 		return probeFile(DistroFolder, "disk.qcow2")
 	case Tools:
 		return probeTools("ip", "unshare", "nsenter")
+	case Virtiofsd:
+		return probeAny("virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 	case Vmlaunch:
 		return probeTools(Binary())
 	}
@@ -167,4 +169,17 @@ func probeUEFI() error {
 		err = fmt.Errorf("no descriptor in /usr/share/qemu/firmware")
 	}
 	return err
+}
+
+// probeAny wants one of several names or places of a program.
+func probeAny(tools ...string) error {
+	var errs []error
+	for _, tool := range tools {
+		_, err := exec.LookPath(tool)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
