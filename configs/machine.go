@@ -87,6 +87,10 @@ type Machine struct {
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
+	Hugepages bool   `json:"hugepages,omitempty" yaml:"hugepages,omitempty"` // the guest's memory is in huge pages
+	Limits    Limits `json:"limits,omitzero" yaml:"limits,omitempty"`
+	RunAs     string `json:"run_as,omitempty" yaml:"run_as,omitempty"` // user that QEMU runs as; "" is one of its own if root asks, else who asks
+
 	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
@@ -162,6 +166,7 @@ func (m Machine) Validate() error {
 	} else if m.MemoryMiB > maxMemoryMiB {
 		errs.add("memory", fmt.Sprintf("%dM", m.MemoryMiB), fmt.Sprintf("want at most %dM", maxMemoryMiB))
 	}
+	m.validateResources(&errs)
 	errs.check("netns", m.Netns, validNetns(m.Netns))
 	errs.oneOf("vsock", m.Vsock, "", VsockGlobal, VsockLocal)
 	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {

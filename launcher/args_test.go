@@ -60,6 +60,7 @@ func TestArgs(t *testing.T) {
 		"linux":         samplePlan(configs.Machine{Append: "loglevel=7", CPUs: 2, MemoryMiB: 512, Board: configs.BoardQ35}, 1024, true),
 		"linux-reboots": samplePlan(configs.Machine{}, 0, false),
 		"odd":           odd,
+		"hugepages":     samplePlan(configs.Machine{Hugepages: true}, 0, false),
 		"mounts":        sampleShares(),
 		"disks": sampleDisks("/images/base.qcow2", configs.Machine{Disks: []configs.Disk{
 			{Path: "/images/data.raw"}, {Path: "/dev/sdz", ReadOnly: true, Serial: "data", Bus: configs.BusVirtioSCSI},

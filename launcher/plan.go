@@ -43,9 +43,10 @@ type host struct {
 	probe string // firmware of a probe guest
 	first firstBoot
 
-	mounts mounts
-	swtpm  string // the program; "" for a machine without a TPM
-	tpmFD  int    // by which QEMU will have the TPM; the first one before it has been passed
+	mounts   mounts
+	swtpm    string // the program; "" for a machine without a TPM
+	tpmFD    int    // by which QEMU will have the TPM; the first one before it has been passed
+	accounts accounts
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -67,12 +68,18 @@ func (l *Launcher) resolve(ctx context.Context, spec configs.Machine) (host, err
 // what is known to be missing already: with it, only what is quick is looked up.
 func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks error) (h host, err error) {
 	h.qemu, err = findQEMU(spec.QEMU)
-	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err)
+	accounts, uerr := resolveAccount(spec.RunAs, os.Geteuid())
+	h.accounts = accounts
+	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err, uerr, checkLimits(spec.Limits), checkMemory(spec))
 	if err != nil {
 		return host{}, err
 	}
 	h.accel, err = l.chooseAccel(ctx, h.qemu, spec.Accel)
-	return h, errors.Join(err, l.resolveImage(ctx, spec, &h))
+	err = errors.Join(err, l.resolveImage(ctx, spec, &h))
+	if opensFolders(h.mounts.shares) {
+		h.accounts.own = false
+	}
+	return h, err
 }
 
 func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {
@@ -192,7 +199,7 @@ func bare(err error) error {
 func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 	p := Plan{
 		QEMU: h.qemu, Name: m.Name, UUID: m.UUID,
-		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB,
+		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB, Hugepages: m.Spec.Hugepages,
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),

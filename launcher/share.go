@@ -72,6 +72,17 @@ func sharedByDaemon(shares []Share) bool {
 	return false
 }
 
+// opensFolders reports whether QEMU itself opens the files of one of the shares, by
+// their paths and with the owners that the guest asks for: only root can.
+func opensFolders(shares []Share) bool {
+	for _, s := range shares {
+		if s.Type == configs.Mount9p {
+			return true
+		}
+	}
+	return false
+}
+
 // shareModules returns the kernel modules that a guest needs for shares.
 func shareModules(shares []Share) []string {
 	var names []string

@@ -26,6 +26,7 @@ type machineFlags struct {
 	disks    []string
 
 	firstBoot firstBootFlags
+	resources resourceFlags
 	mounts    []string
 	ports     []string
 }
@@ -48,6 +49,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	f.addMounts(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
+	f.addResources(fs)
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, pid:N or container:NAME (default: this one)")
 	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
 	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N`, in or outside cid.range (default: one of the range that is free)")
@@ -95,7 +97,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseMounts(&m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseResources(cmd.Flags(), &m), f.parseMounts(&m))
 	forwards, err := parseForwards(f.ports)
 	errs = append(errs, err)
 	m.Ports = nil
