@@ -43,6 +43,7 @@ type Plan struct {
 
 	Drives []Drive // in the guest's order
 	Shares []Share
+	NICs   []NIC // in the guest's order
 
 	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
 	// strings: structure type 11.
@@ -107,6 +108,7 @@ func Args(p Plan) []string {
 	)
 	args = append(args, driveArgs(p.Drives)...)
 	args = append(args, shareArgs(p.Shares)...)
+	args = append(args, nicArgs(p.NICs)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}

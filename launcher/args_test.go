@@ -55,6 +55,9 @@ func TestArgs(t *testing.T) {
 		"linux-reboots": samplePlan(configs.Machine{}, 0, false),
 		"odd":           odd,
 		"mounts":        sampleShares(),
+		"networks": samplePlan(configs.Machine{Networks: []configs.Network{
+			{Kind: configs.NetUser}, {Kind: configs.NetPasst}, {Kind: configs.NetBridge}, {Kind: configs.NetTap, Name: "a=\"b", MAC: "02:00:00:00:00:01"},
+		}}, 0, false),
 		"disks": sampleDisks("/images/base.qcow2", configs.Machine{Disks: []configs.Disk{
 			{Path: "/images/data.raw"}, {Path: "/dev/sdz", ReadOnly: true, Serial: "data", Bus: configs.BusVirtioSCSI},
 		}}),

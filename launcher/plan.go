@@ -44,6 +44,7 @@ type host struct {
 	first firstBoot
 
 	mounts mounts
+	nets   nets
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -84,6 +85,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
 		return err
 	}
+	if h.nets, err = resolveNets(spec); err != nil {
+		return err
+	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
 		rom, err := l.Cache.Probe(ctx)
@@ -100,7 +104,7 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		h.boot = image.Boot{Kernel: kernel.Path, Initrd: spec.Initrd}
 		return checkFile("initrd", spec.Initrd)
 	}
-	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
+	h.boot, err = l.Cache.Linux(ctx, kernel, append(shareModules(h.mounts.shares), nicModules(spec)...)...)
 	return err
 }
 
@@ -184,7 +188,7 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
 		OEM:    planCredentials(m, h.first, f),
 		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
-		Extra: m.Spec.QEMUArgs,
+		NICs: planNICs(m, h.nets), Extra: m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {
 	case configs.GuestProbe:

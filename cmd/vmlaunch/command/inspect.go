@@ -23,6 +23,7 @@ func newInspect(a *app) *cobra.Command {
 				Space:       v.Space,
 				NetnsInfo:   v.Netns,
 				Spec:        v.Spec,
+				NICs:        v.NICs,
 				Ports:       l.Ports(v.Name),
 				RunDir:      v.RunDir,
 				Logs:        logsJSON(l.Logs(v.Name)),

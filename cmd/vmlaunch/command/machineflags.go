@@ -25,6 +25,7 @@ type machineFlags struct {
 
 	firstBoot firstBootFlags
 	mounts    []string
+	networks  []string
 	ports     []string
 }
 
@@ -38,6 +39,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	f.addDisks(fs)
 	f.addFirstBoot(fs)
 	f.addMounts(fs)
+	f.addNetworks(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, pid:N or container:NAME (default: this one)")
@@ -86,7 +88,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseMounts(&m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseMounts(&m), f.parseNetworks(&m))
 	forwards, err := parseForwards(f.ports)
 	errs = append(errs, err)
 	m.Ports = nil

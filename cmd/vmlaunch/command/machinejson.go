@@ -35,6 +35,7 @@ type inspectJSON struct {
 	Space     store.Space     `json:"space"` // within which the CID is unique
 	NetnsInfo store.NetnsRef  `json:"namespace"`
 	Spec      configs.Machine `json:"spec"`
+	NICs      []store.NIC     `json:"nics"`  // of the last start
 	Ports     []string        `json:"ports"` // served now, as LISTEN:TARGET
 	RunDir    string          `json:"run_dir"`
 	Logs      logsJSON        `json:"logs"`
