@@ -77,11 +77,17 @@ func (a *attempt) makeNetworks(ctx context.Context) error {
 	if err := a.makeBridge(ctx); err != nil {
 		return fmt.Errorf("make networks of machine %q: %w", a.rec.Name, err)
 	}
+	// A tap that is open would keep the bridge.
+	a.back.Push("taps", func(context.Context) error { a.closePassed(); return nil })
 	for i, n := range a.rec.NICs {
 		if n.Kind != configs.NetBridge && n.Kind != configs.NetTap {
 			continue
 		}
-		if err := a.openTap(i); err != nil {
+		err := a.openTap(i)
+		if errors.Is(err, links.ErrNoBridge) || errors.Is(err, links.ErrNoTap) {
+			return configs.Errors{{Field: "net", Value: wanted[i].String(), Problem: err.Error()}}
+		}
+		if err != nil {
 			return fmt.Errorf("make network %q of machine %q: %w", wanted[i], a.rec.Name, err)
 		}
 	}

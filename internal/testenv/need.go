@@ -33,12 +33,13 @@ const (
 	SSH                          // ssh, of OpenSSH
 	Tools                        // ip, unshare and nsenter
 	QEMUImg                      // qemu-img
+	Passt                        // passt
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, Passt, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -72,6 +73,8 @@ func (n Need) String() string {
 		return "tools"
 	case QEMUImg:
 		return "qemu-img"
+	case Passt:
+		return "passt"
 	case Vmlaunch:
 		return "vmlaunch"
 	}
@@ -107,6 +110,8 @@ func (n Need) hint() string {
 		return "apt-get install iproute2 util-linux"
 	case QEMUImg:
 		return "apt-get install qemu-utils"
+	case Passt:
+		return "apt-get install passt"
 	case Vmlaunch:
 		return "make unit, which builds it"
 	}

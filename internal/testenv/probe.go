@@ -39,6 +39,9 @@ func (n Need) probe(promised []Need) error {
 		return probeRoot()
 	case SSH:
 		return exec.Command("ssh", "-V").Run()
+	case Passt:
+		_, err := exec.LookPath("passt")
+		return err
 	case QEMUImg:
 		return exec.Command("qemu-img", "--version").Run()
 	case QEMU:
