@@ -84,6 +84,8 @@ type Machine struct {
 	Mounts    []Mount `json:"mounts,omitempty" yaml:"mounts,omitempty"`         // folders of the host in the guest
 	MountType string  `json:"mount_type,omitempty" yaml:"mount_type,omitempty"` // of all of them; "" is virtiofs where this host can, else 9p
 
+	Networks []Network `json:"networks,omitempty" yaml:"networks,omitempty"` // in the guest's order
+
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
@@ -132,6 +134,7 @@ func (m *Machine) Default() {
 	set(&m.Board, BoardPC) // boots faster than q35 under emulation
 	set(&m.QEMU, "qemu-system-x86_64")
 	m.defaultFirstBoot()
+	m.defaultNetworks()
 	set(&m.ReadyTimeout, Duration(defaultReady))
 }
 
@@ -158,6 +161,7 @@ func (m Machine) Validate() error {
 	m.validateDisks(&errs)
 	m.validateFirstBoot(&errs)
 	m.validateMounts(&errs)
+	m.validateNetworks(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}

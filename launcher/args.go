@@ -45,7 +45,8 @@ type Plan struct {
 	Drives []Drive // in the guest's order
 	Flash  []Drive // of a UEFI firmware: its code, then its variables
 	Shares []Share
-	TPMFD  int // of a TPM's control socket, which QEMU inherits; 0 for none
+	TPMFD  int   // of a TPM's control socket, which QEMU inherits; 0 for none
+	NICs   []NIC // in the guest's order
 
 	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
 	// strings: structure type 11.
@@ -117,6 +118,7 @@ func Args(p Plan) []string {
 	args = append(args, driveArgs(p.Drives)...)
 	args = append(args, shareArgs(p.Shares)...)
 	args = append(args, tpmArgs(p.TPMFD)...)
+	args = append(args, nicArgs(p.NICs)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}

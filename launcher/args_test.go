@@ -62,6 +62,9 @@ func TestArgs(t *testing.T) {
 		"odd":           odd,
 		"hugepages":     samplePlan(configs.Machine{Hugepages: true}, 0, false),
 		"mounts":        sampleShares(),
+		"networks": samplePlan(configs.Machine{Networks: []configs.Network{
+			{Kind: configs.NetUser}, {Kind: configs.NetPasst}, {Kind: configs.NetBridge}, {Kind: configs.NetTap, Name: "a=\"b", MAC: "02:00:00:00:00:01"},
+		}}, 0, false),
 		"disks": sampleDisks("/images/base.qcow2", configs.Machine{Disks: []configs.Disk{
 			{Path: "/images/data.raw"}, {Path: "/dev/sdz", ReadOnly: true, Serial: "data", Bus: configs.BusVirtioSCSI},
 		}}),

@@ -136,6 +136,11 @@ func credentials(m store.Machine, own map[string]string, keys guest.Keys) map[st
 	if all[credentialHostname] == "" {
 		all[credentialHostname] = m.Name
 	}
+	for name, text := range networkUnits(m.NICs) {
+		if all[name] == "" {
+			all[name] = text
+		}
+	}
 	if m.NotifyPort != 0 && m.Spec.Ready == configs.ReadyNotify {
 		all[configs.CredentialNotify] = fmt.Sprintf("vsock-stream:%d:%d", vsock.Host, m.NotifyPort)
 	}
@@ -225,9 +230,13 @@ func (f folder) writeSeed(m store.Machine, b firstBoot, keys guest.Keys) error {
 	if err != nil {
 		return err
 	}
+	network := b.networkConfig
+	if network == nil {
+		network = networkConfig(m.NICs)
+	}
 	seed := image.Seed{
 		InstanceID: id, Hostname: m.Name, User: m.Spec.Login(), SSHKeys: letIn(m.Spec, keys), HostKey: keys.Host, HostPub: keys.HostPub,
-		UserData: b.userData, NetworkConfig: b.networkConfig,
+		UserData: b.userData, NetworkConfig: network,
 	}
 	return errors.Join(seed.Write(file), file.Close())
 }

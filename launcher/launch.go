@@ -179,6 +179,7 @@ func launchSteps() []launchStep {
 		{"netns", (*attempt).openNamespace},
 		{"cid", (*attempt).takeCID},
 		{"listen", (*attempt).listen},
+		{"network", (*attempt).makeNetworks},
 		{"files", (*attempt).makeFiles},
 		{"record", (*attempt).recordStarting},
 		{"daemons", (*attempt).startDaemons},
@@ -360,7 +361,9 @@ func (l *Launcher) update(ctx context.Context, m store.Machine, change func(*sto
 
 // recordStarting completes the record that stands while QEMU starts.
 func (a *attempt) recordStarting(ctx context.Context) error {
-	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) { m.NotifyPort = a.rec.NotifyPort })
+	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) {
+		m.NotifyPort, m.NICs = a.rec.NotifyPort, a.rec.NICs
+	})
 	a.rec = m
 	return err
 }

@@ -47,6 +47,7 @@ type host struct {
 	swtpm    string // the program; "" for a machine without a TPM
 	tpmFD    int    // by which QEMU will have the TPM; the first one before it has been passed
 	accounts accounts
+	nets     nets
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -102,6 +103,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if spec.Guest() == configs.GuestDisk {
 		h.first.mount(h.mounts.shares)
 	}
+	if h.nets, err = resolveNets(spec); err != nil {
+		return err
+	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
 		rom, err := l.Cache.Probe(ctx)
@@ -118,7 +122,7 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		h.boot = image.Boot{Kernel: kernel.Path, Initrd: spec.Initrd}
 		return checkFile("initrd", spec.Initrd)
 	}
-	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
+	h.boot, err = l.Cache.Linux(ctx, kernel, append(shareModules(h.mounts.shares), nicModules(spec)...)...)
 	if errors.Is(err, fs.ErrNotExist) && len(h.mounts.shares) > 0 {
 		err = fmt.Errorf("%w (mount with another --mount-type, or take another --kernel)", err)
 	}
@@ -207,7 +211,7 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		TPMFD:  h.tpmFD,
 		OEM:    planCredentials(m, h.first, f),
 		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
-		Extra: m.Spec.QEMUArgs,
+		NICs: planNICs(m, h.nets), Extra: m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {
 	case configs.GuestProbe:

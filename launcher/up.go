@@ -78,6 +78,7 @@ func differences(m store.Machine, said configs.Machine) []string {
 		d = append(d, "credentials") // what they say may be secret
 	}
 	compare("ready", have.Ready, said.Ready, said.Ready == "")
+	compare("networks", fmt.Sprint(have.Nets()), fmt.Sprint(said.Nets()), len(said.Networks) == 0)
 	compare("mounts", fmt.Sprint(have.Mounts), fmt.Sprint(said.Mounts), len(said.Mounts) == 0)
 	compare("mount type", have.MountType, said.MountType, said.MountType == "")
 	compare("cpus", have.CPUs, said.CPUs, said.CPUs == 0)

@@ -36,12 +36,13 @@ const (
 	UEFI                         // a UEFI firmware with its descriptor for QEMU
 	SWTPM                        // swtpm, a software TPM
 	Virtiofsd                    // a virtiofsd, wherever the distribution has it
+	Passt                        // passt
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Virtiofsd, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Virtiofsd, Passt, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -81,6 +82,8 @@ func (n Need) String() string {
 		return "swtpm"
 	case Virtiofsd:
 		return "virtiofsd"
+	case Passt:
+		return "passt"
 	case Vmlaunch:
 		return "vmlaunch"
 	}
@@ -122,6 +125,8 @@ func (n Need) hint() string {
 		return "apt-get install swtpm"
 	case Virtiofsd:
 		return "apt-get install virtiofsd, or qemu-system-common before Debian 13"
+	case Passt:
+		return "apt-get install passt"
 	case Vmlaunch:
 		return "make unit, which builds it"
 	}

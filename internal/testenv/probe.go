@@ -43,6 +43,9 @@ func (n Need) probe(promised []Need) error {
 		return probeUEFI()
 	case SWTPM:
 		return exec.Command("swtpm", "--version").Run()
+	case Passt:
+		_, err := exec.LookPath("passt")
+		return err
 	case QEMUImg:
 		return exec.Command("qemu-img", "--version").Run()
 	case QEMU:

@@ -28,6 +28,7 @@ type machineFlags struct {
 	firstBoot firstBootFlags
 	resources resourceFlags
 	mounts    []string
+	networks  []string
 	ports     []string
 }
 
@@ -47,6 +48,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	f.addDisks(fs)
 	f.addFirstBoot(fs)
 	f.addMounts(fs)
+	f.addNetworks(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
 	f.addResources(fs)
@@ -97,7 +99,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseResources(cmd.Flags(), &m), f.parseMounts(&m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseResources(cmd.Flags(), &m), f.parseMounts(&m), f.parseNetworks(&m))
 	forwards, err := parseForwards(f.ports)
 	errs = append(errs, err)
 	m.Ports = nil
