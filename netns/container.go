@@ -17,8 +17,8 @@ import (
 )
 
 // askWait bounds the answer of a container runtime: podman has it in a tenth of a
-// second, docker's daemon may be stuck for ever.
-const askWait = 10 * time.Second
+// second, and in three on an emulated host; docker's daemon may be stuck for ever.
+const askWait = 30 * time.Second
 
 // containerPrefix begins a reference to the namespace that a container is in.
 const containerPrefix = "container:"
