@@ -86,11 +86,14 @@ func (a *attempt) startDaemons(ctx context.Context) error {
 	if err := a.serveMounts(); err != nil {
 		return err
 	}
+	if err := a.serveTPM(); err != nil {
+		return err
+	}
 	return a.startForwarder(ctx)
 }
 
 // hasDaemons reports whether a machine is one with daemons. It is a pure function.
-func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts)+len(spec.Ports) > 0 }
+func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts)+len(spec.Ports) > 0 || spec.TPM }
 
 // endDaemonsOf ends the daemons of the run whose folder the machine called name
 // has, of which there may be no record.

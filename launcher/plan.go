@@ -44,6 +44,8 @@ type host struct {
 	first firstBoot
 
 	mounts mounts
+	swtpm  string // the program; "" for a machine without a TPM
+	tpmFD  int    // by which QEMU will have the TPM; the first one before it has been passed
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -81,8 +83,17 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.first, err = resolveFirstBoot(spec); err != nil {
 		return err
 	}
+	if spec.TPM {
+		if h.swtpm, err = findSWTPM(); err != nil {
+			return err
+		}
+		h.tpmFD = fdFirstPassed
+	}
 	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
 		return err
+	}
+	if spec.Guest() == configs.GuestDisk {
+		h.first.mount(h.mounts.shares)
 	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
@@ -101,6 +112,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		return checkFile("initrd", spec.Initrd)
 	}
 	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
+	if errors.Is(err, fs.ErrNotExist) && len(h.mounts.shares) > 0 {
+		err = fmt.Errorf("%w (mount with another --mount-type, or take another --kernel)", err)
+	}
 	return err
 }
 
@@ -182,6 +196,8 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
+		Flash:  planFlash(m.Spec, h.disks, f),
+		TPMFD:  h.tpmFD,
 		OEM:    planCredentials(m, h.first, f),
 		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
 		Extra: m.Spec.QEMUArgs,

@@ -24,6 +24,9 @@ of a line stops the machine.`,
 			if err != nil {
 				return err
 			}
+			if spec, err = a.pulled(cmd.Context(), spec); err != nil {
+				return err
+			}
 			l, err := a.launcher(cmd.Context())
 			if err != nil {
 				return err

@@ -78,6 +78,9 @@ func (o *upOptions) run(cmd *cobra.Command, a *app, name string) error {
 	if err != nil {
 		return err
 	}
+	if spec, err = a.pulled(cmd.Context(), spec); err != nil {
+		return err
+	}
 	l, err := a.launcher(cmd.Context())
 	if err != nil {
 		return err
