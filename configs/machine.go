@@ -46,6 +46,7 @@ const (
 	minMemoryProbeMiB = 2
 	minMemoryMiB      = 32      // below this no Linux kernel we know unpacks its initramfs
 	maxMemoryMiB      = 4 << 20 // 4 TiB: more is a slip of the finger
+	defaultDiskMiB    = 1024    // distributions' images say 512 MiB to 1 GiB is the least
 	maxCPUs           = 255     // the pc board's limit
 
 	// defaultReady is long because a stock kernel takes 65 to 150 s to its init
@@ -115,8 +116,8 @@ func (m *Machine) Default() {
 	switch m.Guest() {
 	case GuestProbe:
 		set(&m.MemoryMiB, minMemoryProbeMiB)
-	case GuestDisk: // distributions' images say 512 MiB to 1 GiB is the least
-		set(&m.MemoryMiB, 1024)
+	case GuestDisk:
+		set(&m.MemoryMiB, defaultDiskMiB)
 	default:
 		// A stock kernel's ELF image alone takes 60 MiB. Memory that the guest
 		// does not touch costs nothing.

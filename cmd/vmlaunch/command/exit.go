@@ -90,6 +90,7 @@ func causes() []cause {
 		{Usage, "`configs.Errors`", as[configs.Errors]},
 		{Usage, "`*image.DiskError`", as[*image.DiskError]},
 		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
+		{Usage, "`*image.DigestError`", as[*image.DigestError]},
 		{WrongGuest, "`guest.ErrIdentity`", is(guest.ErrIdentity)},
 		{CIDConflict, "`cidalloc.ErrTaken`", is(cidalloc.ErrTaken)},
 		{CIDConflict, "`cidalloc.ErrExhausted`", is(cidalloc.ErrExhausted)},

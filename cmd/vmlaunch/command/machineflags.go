@@ -39,7 +39,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 		f.flags = map[string]bool{}
 		fs.VisitAll(func(one *pflag.Flag) { f.flags[one.Name] = !before[one.Name] })
 	}()
-	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, or the path of a disk image")
+	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, the path of a disk image, or the name of one that was pulled or is in the catalog")
 	fs.StringVar(&m.Kernel, "kernel", "", "kernel `REF`: host, light, distro:7.3, or a path (a disk boots its own unless told)")
 	fs.StringVar(&m.Initrd, "initrd", "", "initramfs `FILE` for the kernel of a disk guest")
 	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")

@@ -24,6 +24,9 @@ of a line stops the machine.`,
 			if err != nil {
 				return err
 			}
+			if spec, err = a.pulled(cmd.Context(), spec); err != nil {
+				return err
+			}
 			l, err := a.launcher(cmd.Context())
 			if err != nil {
 				return err
@@ -34,6 +37,9 @@ of a line stops the machine.`,
 					return err
 				}
 				a.progress.Done()
+				for _, line := range portLines(l, m.Name) {
+					a.note("%s", line)
+				}
 				return attach(ctx, conn, a.host.In, a.host.Out)
 			})
 			if err == nil && exit != 0 {
