@@ -77,6 +77,8 @@ func TestValidateOne(t *testing.T) {
 		{"netns pid", func(m *Machine) { m.Netns = "pid:1" }, ""},
 		{"netns pid of none", func(m *Machine) { m.Netns = "pid:" }, `netns "pid:": want pid:N`},
 		{"netns dots", func(m *Machine) { m.Netns = ".." }, `netns "..": want a name, an absolute path, or pid:N`},
+		{"microvm", func(m *Machine) { m.Board = "microvm" },
+			`machine "microvm": want pc or q35: the small guest kernel finds no vsock device on a microvm, which tells of its devices by ACPI only`},
 		{"vsock", func(m *Machine) { m.Vsock = "both" }, `vsock "both": want global or local`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
