@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -111,33 +112,27 @@ func TestLinuxDisks(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.Light, testenv.QEMUImg)
 	h := newHost(t)
 	data, fixed := filepath.Join(t.TempDir(), "da,ta.qcow2"), h.file("fixed.raw", bytes.Repeat([]byte("fixed "), 1<<10))
-	h.must("up", "maker", "--image", h.image("base.raw"), "--ready", "none", "--memory", "64M") // for its overlay
-	h.must("kill", "maker")
-	overlay, err := os.ReadFile(filepath.Join(h.root, "state/machines/maker/disk.qcow2"))
-	if err == nil {
-		err = os.WriteFile(data, overlay, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
+	if out, err := exec.CommandContext(t.Context(), "qemu-img", "create", "-f", "qcow2", data, "1M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	h.netns("cell", "local")
 	h.must("up", "apple", "--netns", "cell", "--cid", "42", "--kernel", os.Getenv("VMLAUNCH_TEST_LIGHT"),
 		"--disk", "format=qcow2,serial=data:"+data, "--disk", "ro,serial=fixed:"+fixed)
-	exec := func(words string) string {
+	inside := func(words string) string {
 		t.Helper()
 		return h.must("exec", "apple", "--", "sh", "-c", words)
 	}
-	if got := exec("cat /sys/block/vda/serial; head -c 5 /dev/vdb; cat /sys/block/vdb/ro"); got != "datafixed1" {
+	if got := inside("cat /sys/block/vda/serial; head -c 5 /dev/vdb; cat /sys/block/vdb/ro"); got != "datafixed1" {
 		t.Errorf("the disks: %q", got)
 	}
 	if r := h.run("exec", "apple", "--", "sh", "-c", "echo x > /dev/vdb"); r.code == 0 {
 		t.Errorf("a read-only disk was written: %s", r)
 	}
-	exec("echo old | dd of=/dev/vda bs=512 seek=8 conv=fsync 2>/dev/null; echo in memory > /tmp/word")
+	inside("echo old | dd of=/dev/vda bs=512 seek=8 conv=fsync 2>/dev/null; echo in memory > /tmp/word")
 	h.must("snapshot", "create", "apple", "before")
-	exec("echo new | dd of=/dev/vda bs=512 seek=8 conv=fsync 2>/dev/null; rm /tmp/word")
+	inside("echo new | dd of=/dev/vda bs=512 seek=8 conv=fsync 2>/dev/null; rm /tmp/word")
 	h.must("snapshot", "restore", "apple", "before")
-	if got := exec("dd if=/dev/vda bs=512 skip=8 count=1 iflag=direct 2>/dev/null | head -n 1; cat /tmp/word"); got != "old\nin memory" {
+	if got := inside("dd if=/dev/vda bs=512 skip=8 count=1 iflag=direct 2>/dev/null | head -n 1; cat /tmp/word"); got != "old\nin memory" {
 		t.Errorf("after going back: %q", got)
 	}
 }
