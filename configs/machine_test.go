@@ -84,6 +84,8 @@ func TestValidateOne(t *testing.T) {
 		{"netns container of another runtime", func(m *Machine) { m.Netns = "container:runc/web" },
 			`netns "container:runc/web": want container:NAME, or container:podman/NAME (or docker, nerdctl)`},
 		{"netns dots", func(m *Machine) { m.Netns = ".." }, `netns "..": want a name, an absolute path, pid:N or container:NAME`},
+		{"microvm", func(m *Machine) { m.Board = "microvm" },
+			`machine "microvm": want pc or q35: the small guest kernel finds no vsock device on a microvm, which tells of its devices by ACPI only`},
 		{"vsock", func(m *Machine) { m.Vsock = "both" }, `vsock "both": want global or local`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -86,7 +86,7 @@ func (b *bootTest) boot(want string) {
 	}
 	a.rec, a.l = m, New(Config{})
 	if b.spec.TPM {
-		a.host.swtpm, err = findSWTPM()
+		a.host.swtpm, err = FindSWTPM()
 	}
 	if err == nil {
 		err = a.serveTPM()

@@ -92,7 +92,7 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		return err
 	}
 	if spec.TPM {
-		if h.swtpm, err = findSWTPM(); err != nil {
+		if h.swtpm, err = FindSWTPM(); err != nil {
 			return err
 		}
 		h.tpmFD = fdFirstPassed

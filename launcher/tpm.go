@@ -17,9 +17,9 @@ const (
 	fdTPMState   = 4 // the folder with its state: a path could have a comma in it
 )
 
-// findSWTPM returns the path of the program that is a TPM. It fails with a
-// [*MissingError].
-func findSWTPM() (string, error) {
+// FindSWTPM returns the absolute path of the program that is a TPM. It fails with a
+// [*MissingError] without one.
+func FindSWTPM() (string, error) {
 	path, err := exec.LookPath("swtpm")
 	if err != nil {
 		return "", &MissingError{What: "swtpm", Need: "give a guest a TPM", Hint: "try: apt-get install swtpm"}
