@@ -142,8 +142,8 @@ func TestPasstArgs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.Join(passtArgs(m.NICs[0]), " ")
-	want := "--foreground --quiet --one-off --ipv4-only --fd 3 --address 10.0.2.15 --netmask 255.255.255.0 --gateway 10.0.2.2 --dns 10.0.2.3 --dns-forward 10.0.2.3"
+	got := strings.Join(passtArgs(m.NICs[0], true), " ")
+	want := "--foreground --quiet --one-off --ipv4-only --fd 3 --address 10.0.2.15 --netmask 255.255.255.0 --gateway 10.0.2.2 --dns 10.0.2.3 --dns-forward 10.0.2.3 --runas 65534:65534"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

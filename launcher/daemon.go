@@ -81,6 +81,16 @@ func (a *attempt) failedDaemon() (cause string, said []string) {
 	return "", nil
 }
 
+// checkDaemons fails with a [*BootError] if a daemon has failed that its QEMU can do
+// without: the guest would.
+func (a *attempt) checkDaemons() error {
+	cause, said := a.failedDaemon()
+	if cause == "" {
+		return nil
+	}
+	return &BootError{Name: a.rec.Name, Phase: "start", Exit: -1, Cause: cause, Tail: said}
+}
+
 // startDaemons starts what serves the machine's QEMU.
 func (a *attempt) startDaemons(ctx context.Context) error {
 	if err := a.makeGroup(ctx); err != nil {

@@ -370,6 +370,9 @@ func (a *attempt) recordStarting(ctx context.Context) error {
 
 // recordRunning makes the machine one that runs, for everybody to see.
 func (a *attempt) recordRunning(ctx context.Context) error {
+	if err := a.checkDaemons(); err != nil {
+		return err
+	}
 	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) {
 		m.Phase, m.Started, m.Stopped, m.Launcher = store.Running, time.Now(), time.Time{}, proc.ID{}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -245,6 +246,33 @@ func TestNetworkRefusals(t *testing.T) {
 		t.Errorf("bridge in the host's own namespace: %v, want fs.ErrPermission", err)
 	}
 	b.wantNoNetwork("refused")
+}
+
+// TestPasstFails has a passt that can't serve: the launch says so.
+func TestPasstFails(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.netSpec()
+	bin := t.TempDir()
+	syscall.ForkLock.RLock() // a child born now would keep the script open: ETXTBSY
+	err := os.WriteFile(bin+"/passt", []byte("#!/bin/sh\necho External interface not usable >&2\nexit 1\n"), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	b.Step = func(name string) { // by then it has ended, for certain
+		if name == "running" {
+			for len(b.passts()) > 0 {
+				runtime.Gosched()
+			}
+		}
+	}
+	_, err = b.Launch(t.Context(), spec, Detached())
+	var boot *BootError
+	if !errors.As(err, &boot) || !strings.Contains(boot.Cause, "passt-net1 failed, exit status 1") || !slices.Contains(boot.Tail, "External interface not usable") {
+		t.Errorf("got %v, want a BootError with what passt said", err)
+	}
+	b.wantNoNetwork("a passt that fails")
 }
 
 // TestNetworkAfterReboot keeps addresses though the namespace is another one.

@@ -16,6 +16,10 @@ import (
 // fdPasst is the descriptor that a passt inherits: its end of the socket to QEMU.
 const fdPasst = 3
 
+// nobody is the user that the kernel itself takes for nobody: see
+// /proc/sys/kernel/overflowuid.
+const nobody = "65534"
+
 func findPasst() (string, error) {
 	path, err := exec.LookPath("passt")
 	if err != nil {
@@ -27,8 +31,8 @@ func findPasst() (string, error) {
 // passtArgs returns the command line of the passt that serves n. It is a pure
 // function. Without --address and the like a guest would get the host's own
 // address. No port of the guest is offered anywhere: that is passt's default.
-func passtArgs(n store.NIC) []string {
-	return []string{
+func passtArgs(n store.NIC, root bool) []string {
+	args := []string{
 		"--foreground", "--quiet", "--one-off", "--ipv4-only", // --one-off: it ends with its QEMU
 		"--fd", fmt.Sprint(fdPasst),
 		"--address", n.Address.Addr().String(),
@@ -36,6 +40,10 @@ func passtArgs(n store.NIC) []string {
 		"--gateway", n.Gateway.String(),
 		"--dns", n.DNS.String(), "--dns-forward", n.DNS.String(),
 	}
+	if root { // it would look for "nobody", who need not be in /etc/passwd
+		args = append(args, "--runas", nobody+":"+nobody)
+	}
+	return args
 }
 
 // startPassts starts a passt for each network that goes by one, in vmlaunch's own
@@ -52,7 +60,7 @@ func (a *attempt) startPassts() error {
 		a.host.nets.fds[i].link = a.pass(os.NewFile(uintptr(ends[0]), "passt"))
 		theirs := os.NewFile(uintptr(ends[1]), "passt")
 		err = a.startDaemon(daemon{
-			name: fmt.Sprintf("passt-net%d", i), path: a.host.nets.passt, args: passtArgs(n), files: []*os.File{theirs}, here: true,
+			name: fmt.Sprintf("passt-net%d", i), path: a.host.nets.passt, args: passtArgs(n, os.Geteuid() == 0), files: []*os.File{theirs}, here: true,
 		})
 		theirs.Close()
 		if err != nil {

@@ -18,9 +18,10 @@ const cacheInside = "/var/cache/vmlaunch"
 
 // loaded are the modules that are there when the nest is up, as they are on a
 // host that is ready for vmlaunch: its way out (virtio_net), /dev/vhost-vsock,
-// and loopback, which a real host loads with the first vsock socket.
+// loopback, which a real host loads with the first vsock socket, and the devices of
+// taps, which it loads when they are opened (its udev has made their files).
 func loaded() []string {
-	return []string{"virtio_pci", "virtio_net", "vhost_vsock", "vsock_loopback"}
+	return []string{"virtio_pci", "virtio_net", "vhost_vsock", "vsock_loopback", "tun", "vhost_net"}
 }
 
 // loadable are the modules that modprobe finds in the nest, where the kernel
