@@ -19,8 +19,9 @@ import (
 )
 
 // commandBound ends a vmlaunch that hangs. A Linux guest in a nest needs about
-// two minutes on two idle cores, several at once a few times that.
-const commandBound = 15 * time.Minute
+// two minutes on two idle cores, several at once a few times that, and a stock
+// distribution a quarter of an hour.
+const commandBound = 30 * time.Minute
 
 // sharedCache is where vmlaunch keeps images by default, as root.
 const sharedCache = "/var/cache/vmlaunch"

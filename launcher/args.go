@@ -43,7 +43,10 @@ type Plan struct {
 	FwCfg    []FwCfg
 
 	Drives []Drive // in the guest's order
+	Flash  []Drive // of a UEFI firmware: its code, then its variables
 	Shares []Share
+	TPMFD  int   // of a TPM's control socket, which QEMU inherits; 0 for none
+	NICs   []NIC // in the guest's order
 
 	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
 	// strings: structure type 11.
@@ -111,8 +114,11 @@ func Args(p Plan) []string {
 			VhostFD: strconv.Itoa(fdVhost),
 		}),
 	)
+	args = append(args, flashArgs(p.Flash)...)
 	args = append(args, driveArgs(p.Drives)...)
 	args = append(args, shareArgs(p.Shares)...)
+	args = append(args, tpmArgs(p.TPMFD)...)
+	args = append(args, nicArgs(p.NICs)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}

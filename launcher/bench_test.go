@@ -83,7 +83,7 @@ func newLauncher(root string, fake bool) *Launcher {
 		panic(err)
 	}
 	s := store.New(dirs.State)
-	l := New(Config{Dirs: dirs, Store: s, Alloc: cidalloc.New(s), Cache: image.Open(dirs.Cache)})
+	l := New(Config{Dirs: dirs, Store: s, Alloc: cidalloc.New(s), Cache: image.Open(dirs.Cache), Self: []string{os.Args[0], root + "/"}})
 	if fake {
 		l.cids = fakeCIDs{s}
 	}

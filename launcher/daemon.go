@@ -81,6 +81,16 @@ func (a *attempt) failedDaemon() (cause string, said []string) {
 	return "", nil
 }
 
+// checkDaemons fails with a [*BootError] if a daemon has failed that its QEMU can do
+// without: the guest would.
+func (a *attempt) checkDaemons() error {
+	cause, said := a.failedDaemon()
+	if cause == "" {
+		return nil
+	}
+	return &BootError{Name: a.rec.Name, Phase: "start", Exit: -1, Cause: cause, Tail: said}
+}
+
 // startDaemons starts what serves the machine's QEMU.
 func (a *attempt) startDaemons(ctx context.Context) error {
 	if err := a.makeGroup(ctx); err != nil {
@@ -89,11 +99,19 @@ func (a *attempt) startDaemons(ctx context.Context) error {
 	if err := a.serveMounts(); err != nil {
 		return err
 	}
+	if err := a.serveTPM(); err != nil {
+		return err
+	}
+	if err := a.startPassts(); err != nil {
+		return err
+	}
 	return a.startForwarder(ctx)
 }
 
 // hasDaemons reports whether a machine is one with daemons. It is a pure function.
-func hasDaemons(spec configs.Machine) bool { return len(spec.Mounts)+len(spec.Ports) > 0 }
+func hasDaemons(spec configs.Machine) bool {
+	return len(spec.Mounts)+len(spec.Ports) > 0 || spec.TPM || wants(spec, configs.NetPasst)
+}
 
 // endDaemonsOf ends the daemons, and removes the control group, of the run whose
 // folder the machine called name has, of which there may be no record.

@@ -179,6 +179,7 @@ func launchSteps() []launchStep {
 		{"netns", (*attempt).openNamespace},
 		{"cid", (*attempt).takeCID},
 		{"listen", (*attempt).listen},
+		{"network", (*attempt).makeNetworks},
 		{"files", (*attempt).makeFiles},
 		{"record", (*attempt).recordStarting},
 		{"daemons", (*attempt).startDaemons},
@@ -360,13 +361,18 @@ func (l *Launcher) update(ctx context.Context, m store.Machine, change func(*sto
 
 // recordStarting completes the record that stands while QEMU starts.
 func (a *attempt) recordStarting(ctx context.Context) error {
-	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) { m.NotifyPort = a.rec.NotifyPort })
+	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) {
+		m.NotifyPort, m.NICs = a.rec.NotifyPort, a.rec.NICs
+	})
 	a.rec = m
 	return err
 }
 
 // recordRunning makes the machine one that runs, for everybody to see.
 func (a *attempt) recordRunning(ctx context.Context) error {
+	if err := a.checkDaemons(); err != nil {
+		return err
+	}
 	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) {
 		m.Phase, m.Started, m.Stopped, m.Launcher = store.Running, time.Now(), time.Time{}, proc.ID{}
 	})

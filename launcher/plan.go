@@ -44,7 +44,10 @@ type host struct {
 	first firstBoot
 
 	mounts   mounts
+	swtpm    string // the program; "" for a machine without a TPM
+	tpmFD    int    // by which QEMU will have the TPM; the first one before it has been passed
 	accounts accounts
+	nets     nets
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -88,7 +91,19 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.first, err = resolveFirstBoot(spec); err != nil {
 		return err
 	}
+	if spec.TPM {
+		if h.swtpm, err = FindSWTPM(); err != nil {
+			return err
+		}
+		h.tpmFD = fdFirstPassed
+	}
 	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
+		return err
+	}
+	if spec.Guest() == configs.GuestDisk {
+		h.first.mount(h.mounts.shares)
+	}
+	if h.nets, err = resolveNets(spec); err != nil {
 		return err
 	}
 	switch g := spec.Guest(); {
@@ -107,7 +122,10 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		h.boot = image.Boot{Kernel: kernel.Path, Initrd: spec.Initrd}
 		return checkFile("initrd", spec.Initrd)
 	}
-	h.boot, err = l.Cache.Linux(ctx, kernel, shareModules(h.mounts.shares)...)
+	h.boot, err = l.Cache.Linux(ctx, kernel, append(shareModules(h.mounts.shares), nicModules(spec)...)...)
+	if errors.Is(err, fs.ErrNotExist) && len(h.mounts.shares) > 0 {
+		err = fmt.Errorf("%w (mount with another --mount-type, or take another --kernel)", err)
+	}
 	return err
 }
 
@@ -189,9 +207,11 @@ func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
+		Flash:  planFlash(m.Spec, h.disks, f),
+		TPMFD:  h.tpmFD,
 		OEM:    planCredentials(m, h.first, f),
 		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
-		Extra: m.Spec.QEMUArgs,
+		NICs: planNICs(m, h.nets), Extra: m.Spec.QEMUArgs,
 	}
 	switch m.Spec.Guest() {
 	case configs.GuestProbe:

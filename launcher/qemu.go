@@ -87,6 +87,7 @@ func (a *attempt) makeInitrd() error {
 		ForwardPort:    agentconfig.ForwardPort,
 		Modules:        a.host.boot.Modules,
 		Mounts:         guestMounts(a.host.mounts.shares),
+		Networks:       guestNetworks(a.rec.NICs),
 	}
 	if a.rec.NotifyPort != 0 {
 		cfg.Notify = fmt.Sprintf("vsock-stream:%d:%d", vsock.Host, a.rec.NotifyPort)

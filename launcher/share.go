@@ -96,9 +96,9 @@ func shareModules(shares []Share) []string {
 	return names
 }
 
-// Fstab returns a line of fstab(5) for each of the shares: how a guest that has
+// fstab returns a line of fstab(5) for each of the shares: how a guest that has
 // systemd mounts them, see fstab.extra in systemd.system-credentials(7).
-func Fstab(shares []Share) []string {
+func fstab(shares []Share) []string {
 	var lines []string
 	for _, s := range shares {
 		kind, options := s.Type, "rw"

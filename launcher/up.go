@@ -66,6 +66,8 @@ func differences(m store.Machine, said configs.Machine) []string {
 	compare("initrd", have.Initrd, said.Initrd, said.Initrd == "")
 	compare("disk size", fmt.Sprintf("%dM", have.DiskSizeMiB), fmt.Sprintf("%dM", said.DiskSizeMiB), said.DiskSizeMiB == 0)
 	compare("ephemeral", have.Ephemeral, said.Ephemeral, !said.Ephemeral)
+	compare("firmware", have.Firmware, said.Firmware, said.Firmware == "")
+	compare("tpm", have.TPM, said.TPM, !said.TPM)
 	compare("disk bus", have.DiskBus, said.DiskBus, said.DiskBus == "")
 	compare("disks", fmt.Sprint(have.Disks), fmt.Sprint(likeDisks(said.Disks, have.Disks)), len(said.Disks) == 0)
 	compare("user", have.Login(), said.Login(), said.User == "")
@@ -76,6 +78,7 @@ func differences(m store.Machine, said configs.Machine) []string {
 		d = append(d, "credentials") // what they say may be secret
 	}
 	compare("ready", have.Ready, said.Ready, said.Ready == "")
+	compare("networks", fmt.Sprint(have.Nets()), fmt.Sprint(said.Nets()), len(said.Networks) == 0)
 	compare("mounts", fmt.Sprint(have.Mounts), fmt.Sprint(said.Mounts), len(said.Mounts) == 0)
 	compare("mount type", have.MountType, said.MountType, said.MountType == "")
 	compare("cpus", have.CPUs, said.CPUs, said.CPUs == 0)

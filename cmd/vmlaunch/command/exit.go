@@ -10,6 +10,7 @@ import (
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/guest"
+	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
@@ -87,7 +88,9 @@ func causes() []cause {
 		{Usage, "`vsock.ErrBadMode`", is(vsock.ErrBadMode)},
 		{Usage, "`netns.ErrBadName`", is(netns.ErrBadName)},
 		{Usage, "`configs.Errors`", as[configs.Errors]},
+		{Usage, "`*image.DiskError`", as[*image.DiskError]},
 		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
+		{Usage, "`*image.DigestError`", as[*image.DigestError]},
 		{WrongGuest, "`guest.ErrIdentity`", is(guest.ErrIdentity)},
 		{CIDConflict, "`cidalloc.ErrTaken`", is(cidalloc.ErrTaken)},
 		{CIDConflict, "`cidalloc.ErrExhausted`", is(cidalloc.ErrExhausted)},

@@ -28,6 +28,7 @@ func newInspect(a *app) *cobra.Command {
 				Space:       v.Space,
 				NetnsInfo:   v.Netns,
 				Spec:        v.Spec,
+				NICs:        v.NICs,
 				Ports:       l.Ports(v.Name),
 				RunAs:       user,
 				Group:       group,

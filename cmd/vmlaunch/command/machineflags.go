@@ -28,6 +28,7 @@ type machineFlags struct {
 	firstBoot firstBootFlags
 	resources resourceFlags
 	mounts    []string
+	networks  []string
 	ports     []string
 }
 
@@ -40,13 +41,14 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 		f.flags = map[string]bool{}
 		fs.VisitAll(func(one *pflag.Flag) { f.flags[one.Name] = !before[one.Name] })
 	}()
-	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, or the path of a disk image")
+	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, the path of a disk image, or the name of one that was pulled or is in the catalog")
 	fs.StringVar(&m.Kernel, "kernel", "", "kernel `REF`: host, light, distro:7.3, or a path (a disk boots its own unless told)")
 	fs.StringVar(&m.Initrd, "initrd", "", "initramfs `FILE` for the kernel of a disk guest")
 	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")
 	f.addDisks(fs)
 	f.addFirstBoot(fs)
 	f.addMounts(fs)
+	f.addNetworks(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
 	f.addResources(fs)
@@ -60,6 +62,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVar(&m.QEMUArgs, "qemu-arg", nil, "one more `WORD` for QEMU's command line, as it is; may be repeated")
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
 	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
+	complete(cmd, "firmware", configs.FirmwareBIOS, configs.FirmwareUEFI)
 	complete(cmd, "mount-type", configs.MountVirtiofs, configs.Mount9p)
 	complete(cmd, "disk-bus", configs.BusVirtioBlk, configs.BusVirtioSCSI)
 	complete(cmd, "ready", configs.ReadyNotify, configs.ReadySSH, configs.ReadyNone)
@@ -96,7 +99,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseResources(cmd.Flags(), &m), f.parseMounts(&m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseResources(cmd.Flags(), &m), f.parseMounts(&m), f.parseNetworks(&m))
 	forwards, err := parseForwards(f.ports)
 	errs = append(errs, err)
 	m.Ports = nil

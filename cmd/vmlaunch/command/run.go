@@ -29,6 +29,9 @@ again, with its disk and its CID: vmlaunch systemd-unit prints a unit that does.
 			if err != nil {
 				return err
 			}
+			if spec, err = a.pulled(cmd.Context(), spec); err != nil {
+				return err
+			}
 			l, err := a.launcher(cmd.Context())
 			if err != nil {
 				return err
@@ -40,6 +43,9 @@ again, with its disk and its CID: vmlaunch systemd-unit prints a unit that does.
 					return err
 				}
 				a.progress.Done()
+				for _, line := range portLines(l, m.Name) {
+					a.note("%s", line)
+				}
 				return attach(ctx, conn, a.host.In, a.host.Out)
 			}, launcher.Keeping(keep))
 			if err == nil && exit != 0 {
