@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -50,7 +51,7 @@ func (a *attempt) handOver(p *Plan, who account) error {
 	}
 	p.ConsoleLog, err = a.lendSet(p, p.ConsoleLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND)
 	errs = append(errs, err)
-	for _, d := range p.Drives {
+	for _, d := range slices.Concat(p.Drives, p.Flash) { // they share their layers with the plan
 		for i := range d.Layers {
 			ways := []int{os.O_RDONLY}
 			if i == 0 && !d.ReadOnly {
