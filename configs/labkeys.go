@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"math"
+	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -70,6 +72,14 @@ func machineKeys() []machineKey {
 		{name: "disks", form: formTexts, doc: "more disks: PATH, or OPTION,…:PATH", of: "disk", read: readDisks},
 		{name: "ephemeral", form: formFlag, doc: "what a disk guest writes is gone when it stops",
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.flag(key, v, &m.Ephemeral) }},
+		{name: "firmware", form: formText, doc: "what boots a disk", allow: []string{FirmwareBIOS, FirmwareUEFI},
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.Firmware) }},
+		{name: "tpm", form: formFlag, doc: "a TPM 2.0, of software",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.flag(key, v, &m.TPM) }},
+		{name: "networks", form: formTexts, doc: "network devices, as --net has them: user, passt, bridge, bridge=NAME, tap=NAME", of: "net",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) {
+				m.Networks = readEach(r, key, v, ParseNetwork)
+			}},
 		{name: "mounts", form: formTexts, doc: "folders of the host: HOST:GUEST or HOST:GUEST:ro", of: "mount", read: readMounts},
 		{name: "mount_type", form: formText, doc: "how they get into the guest", of: "mount-type", allow: []string{MountVirtiofs, Mount9p},
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.MountType) }},
@@ -92,7 +102,18 @@ func machineKeys() []machineKey {
 				m.CPUs = int(n)
 			}},
 		{name: "memory", form: formText, doc: "memory, such as 512M or 2G", read: readMemory},
-		{name: "netns", form: formText, doc: "namespace: one of the lab's, or a path or pid:N; this one if it is not said",
+		{name: "hugepages", form: formFlag, doc: "guest memory in huge pages",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.flag(key, v, &m.Hugepages) }},
+		{name: "cpu_limit", form: formText, doc: "at most so many of the host's processors, such as 1.5", of: "cpu-limit", read: readCPULimit},
+		{name: "memory_limit", form: formText, doc: "at most so much of the host's memory", of: "memory-limit", read: readMemoryLimit},
+		{name: "tasks_limit", form: formNumber, doc: "at most so many threads and processes", of: "tasks-limit",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) {
+				n, _ := r.number(key, v, 1, 1<<22)
+				m.Limits.Tasks = int(n)
+			}},
+		{name: "run_as", form: formText, doc: "the user that QEMU runs as", of: "run-as",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.RunAs) }},
+		{name: "netns", form: formText, doc: "namespace: one of the lab's, or a path, pid:N or container:NAME; this one if it is not said",
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.Netns) }},
 		{name: "cid", form: formCID, doc: "auto (default), a number, or a range such as 100-199 to choose from", read: readCID},
 		{name: "accel", form: formText, doc: "accelerator", allow: []string{AccelAuto, AccelKVM, AccelTCG},
@@ -190,6 +211,31 @@ func readCredentials(r *labReader, key, v *yaml.Node, m *machineEntry) {
 			c.File = r.from(v, c.File)
 		}
 	}
+}
+
+func readMemoryLimit(r *labReader, key, v *yaml.Node, m *machineEntry) {
+	var s string
+	if !r.text(key, v, &s) {
+		return
+	}
+	mib, err := ParseMemory(s)
+	if err != nil {
+		r.fail(v, "%s: %v", key.Value, err)
+	}
+	m.Limits.MemoryMiB = mib
+}
+
+func readCPULimit(r *labReader, key, v *yaml.Node, m *machineEntry) {
+	var s string
+	if !r.text(key, v, &s) {
+		return
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(n >= 0.01 && n <= maxCPUs) {
+		r.fail(v, "%s %q: want 0.01 to %d processors", key.Value, s, maxCPUs)
+		return
+	}
+	m.Limits.CPUPercent = int(math.Round(n * 100))
 }
 
 func readTimeout(r *labReader, key, v *yaml.Node, m *machineEntry) {
