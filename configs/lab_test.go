@@ -218,3 +218,16 @@ func TestReadLabNamesEachMistake(t *testing.T) {
 		})
 	}
 }
+
+// TestShippedExamplesRead reads every example; e2e runs them.
+func TestShippedExamplesRead(t *testing.T) {
+	for _, name := range Shipped(ShippedExample) {
+		f, err := ShippedFile(ShippedExample, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := ReadLab([]LabFile{f}, LabOptions{}); err != nil || l.Name != name {
+			t.Errorf("%s: %+v, %v", name, l, err)
+		}
+	}
+}

@@ -374,7 +374,36 @@ func (d *document) labelled(key, v *yaml.Node, to *map[string]string) {
 // path reads the name or path of a file; a relative path begins where its file
 // lies.
 func (r *labReader) path(key, v *yaml.Node, to *string) {
-	if r.text(key, v, to) && strings.Contains(*to, "/") && !filepath.IsAbs(*to) {
-		*to = filepath.Join(r.dirs[r.files[v]], *to)
+	if r.text(key, v, to) && strings.Contains(*to, "/") {
+		*to = r.from(v, *to)
+	}
+}
+
+// file reads the path of a file, where nothing but a file can be meant.
+func (r *labReader) file(key, v *yaml.Node, to *string) {
+	if r.text(key, v, to) && *to != "" {
+		*to = r.from(v, *to)
+	}
+}
+
+// from returns path, which stands at v, as an absolute one.
+func (r *labReader) from(v *yaml.Node, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(r.dirs[r.files[v]], path)
+}
+
+// flag reads true or false.
+func (d *document) flag(key, v *yaml.Node, to *bool) {
+	var s string
+	if !d.text(key, v, &s) {
+		return
+	}
+	switch s {
+	case "true", "false":
+		*to = s == "true"
+	default:
+		d.fail(v, "%s %q: want true or false", key.Value, s)
 	}
 }

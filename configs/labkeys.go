@@ -23,6 +23,7 @@ const (
 	formText   = "text"
 	formNumber = "number"
 	formTexts  = "texts"
+	formFlag   = "flag"
 	formMap    = "map"
 	formCID    = "cid"
 	formDepend = "depends"
@@ -61,6 +62,30 @@ func machineKeys() []machineKey {
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.path(key, v, &m.Kernel) }},
 		{name: "append", form: formText, doc: "added to the kernel's command line", of: "append",
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.Append) }},
+		{name: "initrd", form: formText, doc: "initramfs for the kernel of a disk guest",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.file(key, v, &m.Initrd) }},
+		{name: "disk_size", form: formText, doc: "what a disk guest's disk is grown to, such as 20G", of: "disk-size", read: readDiskSize},
+		{name: "disk_bus", form: formText, doc: "what its disks hang on", of: "disk-bus", allow: []string{BusVirtioBlk, BusVirtioSCSI},
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.DiskBus) }},
+		{name: "disks", form: formTexts, doc: "more disks: PATH, or OPTION,…:PATH", of: "disk", read: readDisks},
+		{name: "ephemeral", form: formFlag, doc: "what a disk guest writes is gone when it stops",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.flag(key, v, &m.Ephemeral) }},
+		{name: "mounts", form: formTexts, doc: "folders of the host: HOST:GUEST or HOST:GUEST:ro", of: "mount", read: readMounts},
+		{name: "mount_type", form: formText, doc: "how they get into the guest", of: "mount-type", allow: []string{MountVirtiofs, Mount9p},
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.MountType) }},
+		{name: "ports", form: formTexts, doc: "ports of the host that lead into it: LISTEN:TARGET", of: "port",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.texts(key, v, &m.Ports) }},
+		{name: "user", form: formText, doc: "who users are in a disk guest (default root)",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.User) }},
+		{name: "ssh_keys", form: formTexts, doc: "public keys that are let in as well", of: "ssh-key",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.texts(key, v, &m.SSHKeys) }},
+		{name: "user_data", form: formText, doc: "file of user data for cloud-init", of: "user-data",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.file(key, v, &m.UserData) }},
+		{name: "network_config", form: formText, doc: "file of network configuration for cloud-init", of: "network-config",
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.file(key, v, &m.NetworkConfig) }},
+		{name: "credentials", form: formTexts, doc: "credentials for systemd: NAME=VALUE or NAME=@FILE", of: "credential", read: readCredentials},
+		{name: "ready", form: formText, doc: "what a start waits for", allow: []string{ReadyNotify, ReadySSH, ReadyNone},
+			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.text(key, v, &m.Ready) }},
 		{name: "cpus", form: formNumber, doc: "virtual CPUs",
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) {
 				n, _ := r.number(key, v, 1, maxCPUs)
@@ -110,6 +135,60 @@ func readMemory(r *labReader, key, v *yaml.Node, m *machineEntry) {
 	}
 	if m.MemoryMiB = mib; mib < 1 {
 		r.fail(v, "memory %q: want at least 1M", s)
+	}
+}
+
+func readDiskSize(r *labReader, key, v *yaml.Node, m *machineEntry) {
+	var s string
+	if !r.text(key, v, &s) {
+		return
+	}
+	mib, err := ParseDiskSize(s)
+	if err != nil {
+		r.fail(v, "%v", err)
+	}
+	m.DiskSizeMiB = mib
+}
+
+// readEach reads a list of texts, each by parse.
+func readEach[T any](r *labReader, key, v *yaml.Node, parse func(string) (T, error)) []T {
+	var texts []string
+	r.texts(key, v, &texts)
+	var all []T
+	for i, s := range texts {
+		at := v
+		if v.Kind == yaml.SequenceNode && len(v.Content) == len(texts) {
+			at = v.Content[i]
+		}
+		one, err := parse(s)
+		if err != nil {
+			r.fail(at, "%v", err)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func readDisks(r *labReader, key, v *yaml.Node, m *machineEntry) {
+	m.Disks = readEach(r, key, v, ParseDisk)
+	for i := range m.Disks {
+		m.Disks[i].Path = r.from(v, m.Disks[i].Path)
+	}
+}
+
+func readMounts(r *labReader, key, v *yaml.Node, m *machineEntry) {
+	m.Mounts = readEach(r, key, v, ParseMount)
+	for i := range m.Mounts {
+		m.Mounts[i].Host = r.from(v, m.Mounts[i].Host)
+	}
+}
+
+func readCredentials(r *labReader, key, v *yaml.Node, m *machineEntry) {
+	m.Credentials = readEach(r, key, v, ParseCredential)
+	for i := range m.Credentials {
+		if c := &m.Credentials[i]; c.File != "" {
+			c.File = r.from(v, c.File)
+		}
 	}
 }
 
@@ -169,4 +248,28 @@ func readDepends(r *labReader, key, v *yaml.Node, m *machineEntry) {
 		}
 		m.DependsOn[k.Value] = condition
 	})
+}
+
+// A Key is a key of a lab's file, for documents.
+type Key struct {
+	Name, Doc string
+	Allow     []string // the values it takes; none if there are many
+}
+
+// LabKeys returns the keys at the top of a lab's file.
+func LabKeys() []Key {
+	var all []Key
+	for _, k := range labKeys() {
+		all = append(all, Key{Name: k.name, Doc: k.doc})
+	}
+	return all
+}
+
+// MachineKeys returns the keys that a machine of a lab's file can have.
+func MachineKeys() []Key {
+	var all []Key
+	for _, k := range machineKeys() {
+		all = append(all, Key{k.name, k.doc, k.allow})
+	}
+	return all
 }

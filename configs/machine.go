@@ -30,6 +30,12 @@ const (
 	BoardQ35 = "q35"
 )
 
+// The firmwares, as values of [Machine.Firmware].
+const (
+	FirmwareBIOS = "bios"
+	FirmwareUEFI = "uefi" // without Secure Boot
+)
+
 // The vsock modes of a namespace, as values of [Machine.Vsock].
 const (
 	VsockGlobal = "global"
@@ -62,6 +68,8 @@ type Machine struct {
 	// never written.
 	DiskSizeMiB int    `json:"disk_size_mib,omitempty" yaml:"disk_size_mib,omitempty"` // of a disk guest; 0 is the image's own size
 	Ephemeral   bool   `json:"ephemeral,omitempty" yaml:"ephemeral,omitempty"`         // what a disk guest writes is gone when it stops
+	Firmware    string `json:"firmware,omitempty" yaml:"firmware,omitempty"`           // that boots a disk
+	TPM         bool   `json:"tpm,omitempty" yaml:"tpm,omitempty"`                     // a TPM 2.0, of software
 	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
 	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
@@ -72,11 +80,18 @@ type Machine struct {
 	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
 	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
 	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
-	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
-	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
+
+	Mounts    []Mount `json:"mounts,omitempty" yaml:"mounts,omitempty"`         // folders of the host in the guest
+	MountType string  `json:"mount_type,omitempty" yaml:"mount_type,omitempty"` // of all of them; "" is virtiofs where this host can, else 9p
+
+	Networks []Network `json:"networks,omitempty" yaml:"networks,omitempty"` // in the guest's order
 
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
+
+	Hugepages bool   `json:"hugepages,omitempty" yaml:"hugepages,omitempty"` // the guest's memory is in huge pages
+	Limits    Limits `json:"limits,omitzero" yaml:"limits,omitempty"`
+	RunAs     string `json:"run_as,omitempty" yaml:"run_as,omitempty"` // user that QEMU runs as; "" is one of its own if root asks, else who asks
 
 	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
@@ -104,6 +119,7 @@ func (m *Machine) Default() {
 	set(&m.Image, ImageLinux)
 	set(&m.CPUs, 1)
 	set(&m.DiskBus, BusVirtioBlk)
+	set(&m.Firmware, FirmwareBIOS)
 	switch m.Guest() {
 	case GuestProbe:
 		set(&m.MemoryMiB, minMemoryProbeMiB)
@@ -118,6 +134,7 @@ func (m *Machine) Default() {
 	set(&m.Board, BoardPC) // boots faster than q35 under emulation
 	set(&m.QEMU, "qemu-system-x86_64")
 	m.defaultFirstBoot()
+	m.defaultNetworks()
 	set(&m.ReadyTimeout, Duration(defaultReady))
 }
 
@@ -144,6 +161,7 @@ func (m Machine) Validate() error {
 	m.validateDisks(&errs)
 	m.validateFirstBoot(&errs)
 	m.validateMounts(&errs)
+	m.validateNetworks(&errs)
 	if m.CPUs < 1 || m.CPUs > maxCPUs {
 		errs.add("cpus", fmt.Sprint(m.CPUs), fmt.Sprintf("want 1 to %d", maxCPUs))
 	}
@@ -152,6 +170,7 @@ func (m Machine) Validate() error {
 	} else if m.MemoryMiB > maxMemoryMiB {
 		errs.add("memory", fmt.Sprintf("%dM", m.MemoryMiB), fmt.Sprintf("want at most %dM", maxMemoryMiB))
 	}
+	m.validateResources(&errs)
 	errs.check("netns", m.Netns, validNetns(m.Netns))
 	errs.oneOf("vsock", m.Vsock, "", VsockGlobal, VsockLocal)
 	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {
@@ -159,7 +178,11 @@ func (m Machine) Validate() error {
 	}
 	m.checkPorts(&errs)
 	errs.oneOf("accel", m.Accel, AccelAuto, AccelKVM, AccelTCG)
-	errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
+	if m.Board == "microvm" {
+		errs.add("machine", m.Board, "want pc or q35: the small guest kernel finds no vsock device on a microvm, which tells of its devices by ACPI only")
+	} else {
+		errs.oneOf("machine", m.Board, BoardPC, BoardQ35)
+	}
 	if m.QEMU == "" || strings.ContainsRune(m.QEMU, 0) {
 		errs.add("qemu", m.QEMU, "want the name or path of a QEMU binary")
 	}
@@ -187,6 +210,9 @@ func (m Machine) validateBoot(errs *Errors) {
 		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
 		errs.unwanted("initrd", m.Initrd, "the probe guest has no kernel")
 		errs.unwanted("append", m.Append, "the probe guest has no kernel")
+		if m.TPM {
+			errs.add("tpm", "true", "the probe guest has no use for one")
+		}
 		if m.CPUs > 1 {
 			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
 		}
@@ -238,8 +264,11 @@ func ValidName(s string) error {
 	return fmt.Errorf("want 1 to 63 of a-z 0-9 . _ - and a letter or digit first")
 }
 
-// validNetns checks the shape of a reference: NAME, a path, or pid:N. What it
-// leads to is for netns.Open to find out.
+// container is container:NAME or container:RUNTIME/NAME, as netns.Open has it.
+var container = regexp.MustCompile(`^container:((podman|docker|nerdctl)/)?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
+
+// validNetns checks the shape of a reference: NAME, a path, pid:N or
+// container:NAME. What it leads to is for netns.Open to find out.
 func validNetns(ref string) error {
 	switch pid, isPID := strings.CutPrefix(ref, "pid:"); {
 	case ref == "":
@@ -248,10 +277,14 @@ func validNetns(ref string) error {
 		return fmt.Errorf("holds a line break or a NUL byte")
 	case isPID && strings.Trim(pid, "0123456789") != "" || isPID && pid == "":
 		return fmt.Errorf("want pid:N")
+	case strings.HasPrefix(ref, "container:"):
+		if !container.MatchString(ref) {
+			return fmt.Errorf("want container:NAME, or container:podman/NAME (or docker, nerdctl)")
+		}
 	case strings.Contains(ref, "/") && !filepath.IsAbs(ref):
-		return fmt.Errorf("want an absolute path, a name, or pid:N")
+		return fmt.Errorf("want an absolute path, a name, pid:N or container:NAME")
 	case ref == "." || ref == "..":
-		return fmt.Errorf("want a name, an absolute path, or pid:N")
+		return fmt.Errorf("want a name, an absolute path, pid:N or container:NAME")
 	}
 	return nil
 }

@@ -11,12 +11,12 @@ import (
 
 // TestShippedScenariosRead reads every shipped scenario; e2e plays them.
 func TestShippedScenariosRead(t *testing.T) {
-	names := ShippedScenarios()
+	names := Shipped(ShippedScenario)
 	if len(names) < 10 {
 		t.Errorf("%q, want at least ten", names)
 	}
 	for _, name := range names {
-		f, err := ShippedScenario(name)
+		f, err := ShippedFile(ShippedScenario, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestShippedScenariosRead(t *testing.T) {
 			t.Errorf("%s is called %q: %q", name, s.Name, s.About)
 		}
 	}
-	if _, err := ShippedScenario("no-such"); err == nil || !strings.Contains(err.Error(), "there are: cid-conflict-global") {
+	if _, err := ShippedFile(ShippedScenario, "no-such"); err == nil || !strings.Contains(err.Error(), "there are: cid-conflict-global") {
 		t.Errorf("got %v, want the names there are", err)
 	}
 }

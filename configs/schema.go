@@ -66,6 +66,8 @@ func (k machineKey) schema() map[string]any {
 		s["anyOf"] = []any{map[string]any{"type": "integer", "minimum": firstCID, "maximum": lastCID}, text}
 	case formTexts:
 		s["anyOf"] = []any{list, text}
+	case formFlag:
+		s["anyOf"] = []any{map[string]any{"type": "boolean"}, variable}
 	case formMap:
 		s["type"] = "object"
 		s["additionalProperties"] = map[string]any{"type": []string{"string", "number", "boolean", "null"}}

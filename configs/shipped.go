@@ -8,13 +8,20 @@ import (
 	"strings"
 )
 
-//go:embed scenarios
+// What vmlaunch brings along, each kind in a folder of its name.
+//
+//go:embed scenarios examples
 var shipped embed.FS
 
-// ShippedScenarios returns the names of the scenarios that vmlaunch brings along,
-// in order.
-func ShippedScenarios() []string {
-	entries, err := fs.ReadDir(shipped, "scenarios")
+// The kinds of files that vmlaunch brings along.
+const (
+	ShippedScenario = "scenarios"
+	ShippedExample  = "examples" // of labs
+)
+
+// Shipped returns the names of the files of a kind, in order.
+func Shipped(kind string) []string {
+	entries, err := fs.ReadDir(shipped, kind)
 	if err != nil {
 		panic(err) //nolint:forbidigo // it is embedded: it can't
 	}
@@ -25,13 +32,13 @@ func ShippedScenarios() []string {
 	return names
 }
 
-// ShippedScenario returns the file of the scenario called name. It fails with
+// ShippedFile returns the file called name of a kind. It fails with
 // [fs.ErrNotExist].
-func ShippedScenario(name string) (LabFile, error) {
+func ShippedFile(kind, name string) (LabFile, error) {
 	file := name + ".yaml"
-	text, err := fs.ReadFile(shipped, path.Join("scenarios", file))
+	text, err := fs.ReadFile(shipped, path.Join(kind, file))
 	if err != nil {
-		return LabFile{}, fmt.Errorf("scenario %q: %w (there are: %s)", name, fs.ErrNotExist, strings.Join(ShippedScenarios(), ", "))
+		return LabFile{}, fmt.Errorf("%s %q: %w (there are: %s)", strings.TrimSuffix(kind, "s"), name, fs.ErrNotExist, strings.Join(Shipped(kind), ", "))
 	}
 	return LabFile{Name: file, Dir: "/", Text: text}, nil
 }

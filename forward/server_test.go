@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -177,10 +178,10 @@ func TestNoDescriptors(t *testing.T) {
 // TestNobodyThere resets a connection that leads nowhere, says why, and goes on.
 func TestNobodyThere(t *testing.T) {
 	l := listenTCP(t)
-	tries := 0
+	var tries atomic.Int32
 	there := dialTCP(echo(t))
 	said := serve(t, NewRelay(0), l, func(ctx context.Context) (Conn, error) {
-		if tries++; tries == 1 {
+		if tries.Add(1) == 1 {
 			return nil, errors.New("nobody there")
 		}
 		return there(ctx)

@@ -22,12 +22,17 @@ type Option func(*options)
 
 type options struct {
 	detached bool
+	keep     bool
 	running  func()
 }
 
 // Detached makes a launch return when the machine runs, without waiting for
 // its guest to be ready.
 func Detached() Option { return func(o *options) { o.detached = true } }
+
+// Keeping says whether [Launcher.Run] leaves the machine, down, when it has ended.
+// Then it also starts one that was left so.
+func Keeping(keep bool) Option { return func(o *options) { o.keep = keep } }
 
 // OnRunning has f called once the machine runs and is recorded, before its guest
 // is waited for.
@@ -152,6 +157,8 @@ type attempt struct {
 	socket   closer       // the QMP socket, until QEMU has it
 	passed   []*os.File   // what QEMU inherits besides, see pass
 	daemons  []started    // in the order of their start
+	group    group        // what its processes are born in
+	endScope func()       // ends what keeps a scope until QEMU is in it; nil for nothing
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack
@@ -172,6 +179,7 @@ func launchSteps() []launchStep {
 		{"netns", (*attempt).openNamespace},
 		{"cid", (*attempt).takeCID},
 		{"listen", (*attempt).listen},
+		{"network", (*attempt).makeNetworks},
 		{"files", (*attempt).makeFiles},
 		{"record", (*attempt).recordStarting},
 		{"daemons", (*attempt).startDaemons},
@@ -248,6 +256,10 @@ func (a *attempt) close() {
 		a.socket.Close()
 	}
 	a.closePassed()
+	a.group.Close()
+	if a.endScope != nil {
+		a.endScope()
+	}
 	if a.claim != nil {
 		a.claim.Close()
 	}
@@ -286,6 +298,9 @@ func (a *attempt) recordIntent(ctx context.Context) error {
 // put records a.rec. For a machine that is to be new it fails with
 // [fs.ErrExist] if somebody else has made it meanwhile.
 func (a *attempt) put(tx *store.Tx) error {
+	if err := a.chooseUID(tx); err != nil {
+		return err
+	}
 	if !a.fresh || a.recorded {
 		return tx.PutMachine(a.rec)
 	}
@@ -346,13 +361,18 @@ func (l *Launcher) update(ctx context.Context, m store.Machine, change func(*sto
 
 // recordStarting completes the record that stands while QEMU starts.
 func (a *attempt) recordStarting(ctx context.Context) error {
-	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) { m.NotifyPort = a.rec.NotifyPort })
+	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) {
+		m.NotifyPort, m.NICs = a.rec.NotifyPort, a.rec.NICs
+	})
 	a.rec = m
 	return err
 }
 
 // recordRunning makes the machine one that runs, for everybody to see.
 func (a *attempt) recordRunning(ctx context.Context) error {
+	if err := a.checkDaemons(); err != nil {
+		return err
+	}
 	m, err := a.l.update(ctx, a.rec, func(m *store.Machine) {
 		m.Phase, m.Started, m.Stopped, m.Launcher = store.Running, time.Now(), time.Time{}, proc.ID{}
 	})

@@ -159,6 +159,10 @@ func (l *Launcher) forget(ctx context.Context, m store.Machine) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	l.step("rm:network")
+	if err := l.dropBridge(ctx, m); err != nil {
+		return err
+	}
 	l.step("rm:netns")
 	if ref.Created {
 		if err := l.dropNamespace(ctx, ref, m.Name); err != nil {

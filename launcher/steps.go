@@ -18,7 +18,7 @@ func Steps() []string {
 func VerbSteps() map[string][]string {
 	ask := []string{"stop:record", "stop:ask"}
 	down := []string{"stop:quit", "stop:daemons", "stop:cid", "stop:files", "stop:down", "stop:done"}
-	remove := []string{"rm:record", "rm:run", "rm:state", "rm:forget", "rm:netns", "rm:ledger", "rm:done"}
+	remove := []string{"rm:record", "rm:run", "rm:state", "rm:forget", "rm:network", "rm:netns", "rm:ledger", "rm:done"}
 	return map[string][]string{
 		"up":           Steps(),
 		"start":        Steps(),

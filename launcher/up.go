@@ -66,6 +66,8 @@ func differences(m store.Machine, said configs.Machine) []string {
 	compare("initrd", have.Initrd, said.Initrd, said.Initrd == "")
 	compare("disk size", fmt.Sprintf("%dM", have.DiskSizeMiB), fmt.Sprintf("%dM", said.DiskSizeMiB), said.DiskSizeMiB == 0)
 	compare("ephemeral", have.Ephemeral, said.Ephemeral, !said.Ephemeral)
+	compare("firmware", have.Firmware, said.Firmware, said.Firmware == "")
+	compare("tpm", have.TPM, said.TPM, !said.TPM)
 	compare("disk bus", have.DiskBus, said.DiskBus, said.DiskBus == "")
 	compare("disks", fmt.Sprint(have.Disks), fmt.Sprint(likeDisks(said.Disks, have.Disks)), len(said.Disks) == 0)
 	compare("user", have.Login(), said.Login(), said.User == "")
@@ -76,10 +78,14 @@ func differences(m store.Machine, said configs.Machine) []string {
 		d = append(d, "credentials") // what they say may be secret
 	}
 	compare("ready", have.Ready, said.Ready, said.Ready == "")
+	compare("networks", fmt.Sprint(have.Nets()), fmt.Sprint(said.Nets()), len(said.Networks) == 0)
 	compare("mounts", fmt.Sprint(have.Mounts), fmt.Sprint(said.Mounts), len(said.Mounts) == 0)
 	compare("mount type", have.MountType, said.MountType, said.MountType == "")
 	compare("cpus", have.CPUs, said.CPUs, said.CPUs == 0)
 	compare("memory", fmt.Sprintf("%dM", have.MemoryMiB), fmt.Sprintf("%dM", said.MemoryMiB), said.MemoryMiB == 0)
+	compare("hugepages", have.Hugepages, said.Hugepages, !said.Hugepages)
+	compare("limits", have.Limits, said.Limits, said.Limits == configs.Limits{})
+	compare("run as", have.RunAs, said.RunAs, said.RunAs == "")
 	compare("netns", have.Netns, said.Netns, said.Netns == "")
 	compare("vsock", have.Vsock, said.Vsock, said.Vsock == "")
 	compare("cid", have.CID, said.CID, said.CID == 0)

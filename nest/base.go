@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/image"
 )
 
@@ -17,9 +18,10 @@ const cacheInside = "/var/cache/vmlaunch"
 
 // loaded are the modules that are there when the nest is up, as they are on a
 // host that is ready for vmlaunch: its way out (virtio_net), /dev/vhost-vsock,
-// and loopback, which a real host loads with the first vsock socket.
+// loopback, which a real host loads with the first vsock socket, and the devices of
+// taps, which it loads when they are opened (its udev has made their files).
 func loaded() []string {
-	return []string{"virtio_pci", "virtio_net", "vhost_vsock", "vsock_loopback"}
+	return []string{"virtio_pci", "virtio_net", "vhost_vsock", "vsock_loopback", "tun", "vhost_net"}
 }
 
 // loadable are the modules that modprobe finds in the nest, where the kernel
@@ -135,10 +137,16 @@ func findProgram(name string) (string, bool) {
 	return "", false
 }
 
-// blobs returns the firmware files that this machine has.
+// blobs returns the firmware files that this machine has, a UEFI's with the
+// descriptor by which it is found.
 func blobs() []image.Library {
 	names, dirs := firmware()
 	var all []image.Library
+	if f, err := image.FindUEFI(configs.BoardPC); err == nil { // else disks in the nest boot by BIOS
+		all = append(all,
+			image.Library{Path: filepath.Join("/usr/share/qemu/firmware", filepath.Base(f.Descriptor)), From: f.Descriptor},
+			image.Library{Path: f.Code.Path, From: f.Code.Path}, image.Library{Path: f.Vars.Path, From: f.Vars.Path})
+	}
 	for _, name := range names {
 		for _, dir := range dirs {
 			if from := filepath.Join(dir, name); exists(from) {

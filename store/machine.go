@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
@@ -31,6 +32,9 @@ type Machine struct {
 	Launcher proc.ID `json:"launcher,omitzero"` // who is at work on it, while starting or stopping
 	RunDir   string  `json:"run_dir,omitempty"`
 
+	UID  uint32 `json:"uid,omitempty"`  // that QEMU runs as, if it is one of its own
+	NICs []NIC  `json:"nics,omitempty"` // of its last start, in the order of the spec's networks
+
 	NotifyPort uint32 `json:"notify_port,omitempty"` // vsock port on which the guest says that it is ready
 
 	Created time.Time `json:"created,omitzero"`
@@ -45,6 +49,17 @@ type NetnsRef struct {
 	ID      netns.ID   `json:"id,omitzero"`
 	Mode    vsock.Mode `json:"mode,omitzero"`     // when last looked at
 	Created bool       `json:"created,omitempty"` // made for this machine, to be removed with it
+}
+
+// A NIC is one of a machine's network devices as it was last started.
+type NIC struct {
+	Kind    string       `json:"kind"` // that of its configs.Network
+	MAC     string       `json:"mac"`
+	Address netip.Prefix `json:"address,omitzero"` // the guest's, where the host knows it
+	Gateway netip.Addr   `json:"gateway,omitzero"`
+	DNS     netip.Addr   `json:"dns,omitzero"`
+	Bridge  string       `json:"bridge,omitempty"` // that the tap is on
+	Tap     string       `json:"tap,omitempty"`    // in the machine's namespace
 }
 
 // A Phase is what was last done to a machine.

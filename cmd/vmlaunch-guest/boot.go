@@ -94,6 +94,9 @@ func (a *agent) setUp(ctx context.Context) error {
 	if err := setUpNetwork(ctx, cfg.Network); err != nil {
 		return err
 	}
+	if err := setUpNetworks(ctx, cfg.Networks); err != nil {
+		return err
+	}
 	return a.serve(ctx, cfg)
 }
 

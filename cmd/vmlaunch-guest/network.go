@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"time"
 
@@ -51,7 +53,7 @@ func setUpNetwork(ctx context.Context, wantEthernet bool) error {
 	if err := waitLink(ctx, sock, ethernet); err != nil {
 		return err
 	}
-	if err := setAddress(sock, ethernet); err != nil {
+	if err := setAddress(sock, ethernet, netip.MustParsePrefix("10.0.2.15/24")); err != nil {
 		return err
 	}
 	return linkUp(sock, ethernet)
@@ -73,17 +75,17 @@ func linkUp(sock int, name string) error {
 	return nil
 }
 
-func setAddress(sock int, name string) error {
+func setAddress(sock int, name string, address netip.Prefix) error {
 	for _, set := range []struct {
 		request uint
-		value   [4]byte
+		value   []byte
 	}{
-		{unix.SIOCSIFADDR, [4]byte{10, 0, 2, 15}},
-		{unix.SIOCSIFNETMASK, [4]byte{255, 255, 255, 0}},
+		{unix.SIOCSIFADDR, address.Addr().AsSlice()},
+		{unix.SIOCSIFNETMASK, net.CIDRMask(address.Bits(), 32)},
 	} {
 		r, err := unix.NewIfreq(name)
 		if err == nil {
-			err = r.SetInet4Addr(set.value[:])
+			err = r.SetInet4Addr(set.value)
 		}
 		if err == nil {
 			err = unix.IoctlIfreq(sock, set.request, r)

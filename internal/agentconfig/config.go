@@ -60,6 +60,8 @@ type Config struct {
 	Modules []string `json:"modules,omitempty"`
 	// Mounts are the folders of the host to mount, in this order.
 	Mounts []Mount `json:"mounts,omitempty"`
+	// Networks are the network devices to give addresses.
+	Networks []Network `json:"networks,omitempty"`
 	// Network asks for eth0 with 10.0.2.15/24, the guest's address in QEMU's
 	// user network.
 	Network bool `json:"network,omitempty"`
@@ -135,6 +137,11 @@ func (c Config) Validate() error {
 	for _, m := range c.Mounts {
 		if err := m.validate(); err != nil {
 			bad("mount %q: %w", m.Tag, err)
+		}
+	}
+	for _, n := range c.Networks {
+		if err := n.validate(); err != nil {
+			bad("network %q: %w", n.MAC, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -22,7 +22,7 @@ func mayImport() map[string][]string {
 		"cmd/vmlaunch/command": {"scenario", "lab", "fleet", "launcher", "guest", "forward", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cmd/vmlaunch-guest":   {"internal/agentconfig", "internal/tunnel", "vsock", "forward"},
 
-		"launcher": {"guest", "forward", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"launcher": {"links", "guest", "forward", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"nest":     {"guest", "image", "qmp", "configs", "internal/*"},
 		"guest":    {"forward", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cidalloc": {"store", "vsock", "netns", "internal/*"},
@@ -31,6 +31,7 @@ func mayImport() map[string][]string {
 		"netns":    {"vsock"},
 
 		"forward": {},
+		"links":   {},
 		"vsock":   {},
 		"qmp":     {},
 		"configs": {},
@@ -54,6 +55,7 @@ func mayImport() map[string][]string {
 // testsMayImport adds to mayImport what only the tests of a package use.
 func testsMayImport() map[string][]string {
 	return map[string][]string{
+		"links":              {"netns", "vsock"},          // it is tested in namespaces
 		"cmd/vmlaunch-guest": {"guest", "netns", "image"}, // the agent is tested as a guest, with the client it is there for
 	}
 }
@@ -69,6 +71,7 @@ func soleImporter() map[string][]string {
 	return map[string][]string{
 		"go.etcd.io/bbolt":                {"store"},
 		"github.com/vishvananda/netns":    {"netns"},
+		"github.com/vishvananda/netlink":  {"links"},
 		"github.com/digitalocean/go-qemu": {"qmp", "qmp/qmptest"},
 		"github.com/spf13/cobra":          {"cmd/vmlaunch/command"},
 		"github.com/spf13/pflag":          {"cmd/vmlaunch/command"},

@@ -21,7 +21,7 @@ import (
 func (a *app) examine(ctx context.Context) []check {
 	checks := []check{checkKernel(), checkQEMU(ctx), checkVhost()}
 	checks = append(checks, checkModes()...)
-	return append(checks, a.checkAccel(ctx), checkOwnCID(), checkBuiltIn("linux guest", linuxParts), checkBuiltIn("probe guest", image.ProbeROM),
+	return append(checks, a.checkAccel(ctx), checkOwnCID(), checkBuiltIn("linux guest", linuxParts), checkBuiltIn("probe guest", image.ProbeROM), checkDisks(),
 		a.checkState(ctx))
 }
 
@@ -162,6 +162,17 @@ func linuxParts() ([]byte, error) {
 func checkBuiltIn(name string, parts func() ([]byte, error)) check {
 	c := check{Name: name, Result: good, Found: "can be built"}
 	if _, err := parts(); err != nil {
+		return c.fail(limited, err)
+	}
+	return c
+}
+
+// checkDisks asks for what only some machines need: disks, a UEFI, a TPM.
+func checkDisks() check {
+	c := check{Name: "disks", Result: good, Found: "qemu-img, UEFI firmware, swtpm"}
+	_, uefi := image.FindUEFI(configs.BoardPC)
+	_, tpm := launcher.FindSWTPM()
+	if err := errors.Join(image.CheckTools(), uefi, tpm); err != nil {
 		return c.fail(limited, err)
 	}
 	return c

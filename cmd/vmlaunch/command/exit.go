@@ -88,6 +88,7 @@ func causes() []cause {
 		{Usage, "`vsock.ErrBadMode`", is(vsock.ErrBadMode)},
 		{Usage, "`netns.ErrBadName`", is(netns.ErrBadName)},
 		{Usage, "`configs.Errors`", as[configs.Errors]},
+		{Usage, "`*image.DiskError`", as[*image.DiskError]},
 		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
 		{Usage, "`*image.DigestError`", as[*image.DigestError]},
 		{WrongGuest, "`guest.ErrIdentity`", is(guest.ErrIdentity)},

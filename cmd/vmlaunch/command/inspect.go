@@ -1,6 +1,10 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
 
 func newInspect(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -17,13 +21,17 @@ func newInspect(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			user, group := launcher.Belonging(v.Machine)
 			return a.printJSON(inspectJSON{
 				machineJSON: toJSON(v),
 				UUID:        v.UUID,
 				Space:       v.Space,
 				NetnsInfo:   v.Netns,
 				Spec:        v.Spec,
+				NICs:        v.NICs,
 				Ports:       l.Ports(v.Name),
+				RunAs:       user,
+				Group:       group,
 				RunDir:      v.RunDir,
 				Logs:        logsJSON(l.Logs(v.Name)),
 			})

@@ -28,6 +28,7 @@ func TestDocsJSON(t *testing.T) {
 		{"cid check, cid who", cidalloc.Status{}},
 		{"cid reserve", reservedJSON{}},
 		{"netns ls, netns inspect", netnsJSON{}},
+		{"snapshot ls", []snapshotJSON{}},
 		{"repair", []launcher.Repair{}},
 		{"image ls, image pull, image build", []image.Entry{}},
 		{"image ls --catalog", []catalogJSON{}},

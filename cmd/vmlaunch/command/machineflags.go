@@ -26,7 +26,9 @@ type machineFlags struct {
 	disks    []string
 
 	firstBoot firstBootFlags
+	resources resourceFlags
 	mounts    []string
+	networks  []string
 	ports     []string
 }
 
@@ -46,8 +48,10 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	f.addDisks(fs)
 	f.addFirstBoot(fs)
 	f.addMounts(fs)
+	f.addNetworks(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
+	f.addResources(fs)
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, pid:N or container:NAME (default: this one)")
 	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
 	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N`, in or outside cid.range (default: one of the range that is free)")
@@ -58,6 +62,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVar(&m.QEMUArgs, "qemu-arg", nil, "one more `WORD` for QEMU's command line, as it is; may be repeated")
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
 	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
+	complete(cmd, "firmware", configs.FirmwareBIOS, configs.FirmwareUEFI)
 	complete(cmd, "mount-type", configs.MountVirtiofs, configs.Mount9p)
 	complete(cmd, "disk-bus", configs.BusVirtioBlk, configs.BusVirtioSCSI)
 	complete(cmd, "ready", configs.ReadyNotify, configs.ReadySSH, configs.ReadyNone)
@@ -94,7 +99,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseMounts(&m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseResources(cmd.Flags(), &m), f.parseMounts(&m), f.parseNetworks(&m))
 	forwards, err := parseForwards(f.ports)
 	errs = append(errs, err)
 	m.Ports = nil

@@ -89,7 +89,7 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(cmds...)
 	}
 	add("machines", newUp(a), newDown(a), newRun(a), newLs(a), newInspect(a), newWait(a), newStart(a), newStop(a),
-		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a))
+		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a), newSnapshot(a), newSystemdUnit(a))
 	add("labs", newPlan(a), newConfig(a), newValidate(a), newScenario(a))
 	add("guests", newExec(a), newShell(a), newCp(a), newPortForward(a), newConsole(a), newLogs(a), newSSHConfig(a), newProxy(a), newQMP(a))
 	add("host", newNetns(a), newCID(a), newRepair(a), newState(a), newImage(a), newNest(a), newDoctor(a), newVersion(a), newCompletion())

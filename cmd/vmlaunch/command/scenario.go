@@ -35,7 +35,7 @@ func newScenarioLs(a *app) *cobra.Command {
 		ValidArgsFunction: noCompletion,
 		RunE: func(*cobra.Command, []string) error {
 			var all []configs.Scenario
-			for _, name := range configs.ShippedScenarios() {
+			for _, name := range configs.Shipped(configs.ShippedScenario) {
 				s, err := a.readScenario(name)
 				if err != nil {
 					return err
@@ -58,7 +58,7 @@ func newScenarioShow(a *app) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: scenarioNames,
 		RunE: func(_ *cobra.Command, args []string) error {
-			f, err := configs.ShippedScenario(args[0])
+			f, err := configs.ShippedFile(configs.ShippedScenario, args[0])
 			if err != nil {
 				return err
 			}
@@ -105,7 +105,7 @@ kernel can't play one, which is never a pass.`,
 				return usagef("--report %q: want tap or junit (JSON is -o json)", form)
 			}
 			if len(args) == 1 && args[0] == "all" {
-				args = configs.ShippedScenarios()
+				args = configs.Shipped(configs.ShippedScenario)
 			}
 			var all []configs.Scenario
 			var errs []error
@@ -194,7 +194,7 @@ func verdict(reports []scenario.Report) error {
 
 // readScenario reads a scenario by its name, or from a file.
 func (a *app) readScenario(ref string) (configs.Scenario, error) {
-	f, err := configs.ShippedScenario(ref)
+	f, err := configs.ShippedFile(configs.ShippedScenario, ref)
 	if strings.ContainsAny(ref, "/.") {
 		f, err = readLabFile(ref)
 	}
@@ -213,5 +213,5 @@ func someScenarios(cmd *cobra.Command, args []string) error {
 
 // scenarioNames completes names of shipped scenarios, and files.
 func scenarioNames(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-	return unused(append(configs.ShippedScenarios(), "all"), args, begun), cobra.ShellCompDirectiveDefault
+	return unused(append(configs.Shipped(configs.ShippedScenario), "all"), args, begun), cobra.ShellCompDirectiveDefault
 }

@@ -6,8 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/vmlaunch/vmlaunch/configs"
 )
 
 type upOptions struct {
@@ -101,10 +99,8 @@ func (o *upOptions) run(cmd *cobra.Command, a *app, name string) error {
 		return err
 	}
 	a.tell("%s %s, cid %d in %s", m.Name, upState(o.detach, before.QEMU == m.QEMU, m.Spec.Awaited()), m.CID, where(m.Netns))
-	for _, served := range l.Ports(m.Name) {
-		if f, err := configs.ParseForward(served); err == nil { // we wrote it
-			a.tell("%s leads to %s of %s", f.Listen, targetOf(f), m.Name)
-		}
+	for _, line := range portLines(l, m.Name) {
+		a.tell("%s", line)
 	}
 	return nil
 }

@@ -42,16 +42,6 @@ func atMostOneName(cmd *cobra.Command, args []string) error {
 	return validNames(args)
 }
 
-// oneWord takes this word or nothing.
-func oneWord(word string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > 1 || len(args) == 1 && args[0] != word {
-			return usagef("%s: %q: want %s, or nothing", cmd.Name(), args[0], word)
-		}
-		return nil
-	}
-}
-
 // anyNames takes machine names, or none.
 func anyNames(_ *cobra.Command, args []string) error { return validNames(args) }
 
