@@ -28,7 +28,7 @@ test-more: build ## what `make test` leaves out for its length: agent and launch
 	VMLAUNCH_TEST_MIB=1024 .ci/nest-tests linux e2e
 	VMLAUNCH_TEST_NEEDS=nest,qemu $(GO) test -v -count=1 ./nest
 
-test-distro: build ## a stock Debian, made here, boots in a nest and is entered over vsock (some ten minutes)
+test-distro: build ## a stock Debian, made here, boots in a nest and is entered over vsock (minutes)
 	@.ci/test-distro
 
 install: build ## bin/vmlaunch into $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/local)
