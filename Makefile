@@ -23,8 +23,9 @@ unit: build ## go vet and the tests that this host can run, the model of the led
 	$(GO) vet ./...
 	VMLAUNCH_BINARY=$(CURDIR)/bin/vmlaunch $(GO) test -short ./...
 
-test-more: build ## what `make test` leaves out for its length: agent and launcher with Linux guests, the nest's own life
+test-more: build ## what `make test` leaves out for its length: agent and launcher with Linux guests, 1 GiB through a forward, the nest's own life
 	.ci/nest-tests linux cmd/vmlaunch-guest launcher
+	VMLAUNCH_TEST_MIB=1024 .ci/nest-tests linux e2e
 	VMLAUNCH_TEST_NEEDS=nest,qemu $(GO) test -v -count=1 ./nest
 
 test-distro: build ## a stock Debian, made here, boots in a nest and is entered over vsock (some ten minutes)

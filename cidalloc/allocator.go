@@ -57,6 +57,7 @@ type Request struct {
 	NS      *netns.NS // where the CID is claimed; stays the caller's
 	Want    vsock.CID // this and no other; 0 lets the allocator choose
 	Last    vsock.CID // what the machine had before in this space, or 0: taken again if it can be
+	In      Range     // to choose from, instead of what the allocator's Ranges say; zero for those
 
 	// Record, if set, writes what else belongs to the lease, in its transaction:
 	// both are written or neither.
@@ -137,6 +138,9 @@ func (a *Allocator) try(ctx context.Context, p place, r Request, strangers []sto
 			return err
 		}
 		book, err := a.open(tx, p, own)
+		if r.In != (Range{}) {
+			book.in, book.source = r.In, " (the machine's own range)"
+		}
 		if err != nil {
 			return err
 		}

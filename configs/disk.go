@@ -104,6 +104,7 @@ var diskSerial = regexp.MustCompile(`^[A-Za-z0-9._-]{1,20}$`)
 
 // validateDisks adds the mistakes in the machine's disks to errs.
 func (m Machine) validateDisks(errs *Errors) {
+	errs.oneOf("firmware", m.Firmware, "", FirmwareBIOS, FirmwareUEFI)
 	errs.oneOf("disk-bus", m.DiskBus, "", BusVirtioBlk, BusVirtioSCSI)
 	if len(m.Disks) > maxDisks {
 		errs.add("disk", fmt.Sprint(len(m.Disks)), fmt.Sprintf("want at most %d disks", maxDisks))
@@ -132,6 +133,9 @@ func (m Machine) validateDisks(errs *Errors) {
 			errs.check("image", m.Image, validFile(m.Image))
 		}
 		return
+	}
+	if m.Firmware == FirmwareUEFI {
+		errs.add("firmware", m.Firmware, fmt.Sprintf("the %s guest is not booted by one", m.Guest()))
 	}
 	why := fmt.Sprintf("the %s guest boots no disk (--disk adds one)", m.Guest())
 	if m.DiskSizeMiB != 0 {

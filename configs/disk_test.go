@@ -74,6 +74,8 @@ func TestValidateDisks(t *testing.T) {
 		{"format", func(m *Machine) { m.Disks = []Disk{{Path: "/a", Format: "vmdk"}} }, `disk format "vmdk": want raw or qcow2`},
 		{"bus", func(m *Machine) { m.DiskBus = "ide" }, `disk-bus "ide": want virtio-blk or virtio-scsi`},
 		{"serial", func(m *Machine) { m.Disks = []Disk{{Path: "/a", Serial: "a b"}} }, `disk serial "a b": want 1 to 20 of A-Z a-z 0-9 . _ -`},
+		{"firmware", func(m *Machine) { m.Firmware = "coreboot" }, `firmware "coreboot": want bios or uefi`},
+		{"firmware of linux", func(m *Machine) { m.Image, m.Firmware = ImageLinux, FirmwareUEFI }, `firmware "uefi": the linux guest is not booted by one`},
 		{"too many", func(m *Machine) {
 			for i := range 21 {
 				m.Disks = append(m.Disks, Disk{Path: "/" + strings.Repeat("x", i+1)})
@@ -86,6 +88,7 @@ func TestValidateDisks(t *testing.T) {
 		{"linux guest", func(m *Machine) { m.Image, m.Ephemeral = ImageLinux, true },
 			`ephemeral "true": the linux guest boots no disk (--disk adds one)`},
 		{"linux guest with a disk", func(m *Machine) { m.Image, m.Disks = ImageLinux, []Disk{{Path: "/a"}} }, ""},
+		{"TPM of a probe", func(m *Machine) { m.Image, m.TPM = ImageProbe, true }, `tpm "true": the probe guest has no use for one`},
 		{"probe guest", func(m *Machine) { m.Image, m.Disks = ImageProbe, []Disk{{Path: "/a"}} }, `disk "/a": the probe guest can't read disks`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

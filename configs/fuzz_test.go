@@ -71,3 +71,50 @@ func FuzzMachine(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadLab asks of any file that it is read or refused with a position, and
+// that what is read holds together: names are the host's to use, nothing waits
+// for ever, a copy has every machine.
+func FuzzReadLab(f *testing.F) {
+	f.Add([]byte(trio))
+	f.Add([]byte("machines: {a: {depends_on: b}, b: {depends_on: a}}"))
+	f.Add([]byte("x-a: &a [*a, *a]\nmachines: *a"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		lab, err := readOne(string(text), LabOptions{})
+		if err != nil {
+			if many, ok := err.(FileErrors); !ok || len(many) == 0 || many[0].File != "f" || many[0].Line < 1 {
+				t.Fatalf("%T %v, want mistakes with positions", err, err)
+			}
+			return
+		}
+		n := 0
+		for _, wave := range lab.Waves() {
+			n += len(wave)
+		}
+		c, err := lab.Copy(lab.Name)
+		if n != len(lab.Machines) || err != nil || len(c.Machines) != n {
+			t.Errorf("%d machines, %d in waves, copy %v", len(lab.Machines), n, err)
+		}
+		for _, m := range c.Machines {
+			if err := ValidName(m.Name); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// FuzzInterpolate asks that a text without $ stays, and that what was escaped
+// comes back.
+func FuzzInterpolate(f *testing.F) {
+	for _, s := range []string{"", "a$$b", "${A:-x}", "${A", "$A$B", "${A:?}"} {
+		f.Add(s)
+	}
+	none := func(string) (string, bool) { return "", false }
+	f.Fuzz(func(t *testing.T, text string) {
+		_, _ = Interpolate(text, none) // ends, and does not panic
+		escaped := strings.ReplaceAll(text, "$", "$$")
+		if got, err := Interpolate(escaped, none); err != nil || got != text {
+			t.Errorf("%q became %q, %v", escaped, got, err)
+		}
+	})
+}

@@ -30,6 +30,12 @@ const (
 	BoardQ35 = "q35"
 )
 
+// The firmwares, as values of [Machine.Firmware].
+const (
+	FirmwareBIOS = "bios"
+	FirmwareUEFI = "uefi" // without Secure Boot
+)
+
 // The vsock modes of a namespace, as values of [Machine.Vsock].
 const (
 	VsockGlobal = "global"
@@ -40,6 +46,7 @@ const (
 	minMemoryProbeMiB = 2
 	minMemoryMiB      = 32      // below this no Linux kernel we know unpacks its initramfs
 	maxMemoryMiB      = 4 << 20 // 4 TiB: more is a slip of the finger
+	defaultDiskMiB    = 1024    // distributions' images say 512 MiB to 1 GiB is the least
 	maxCPUs           = 255     // the pc board's limit
 
 	// defaultReady is long because a stock kernel takes 65 to 150 s to its init
@@ -61,6 +68,8 @@ type Machine struct {
 	// never written.
 	DiskSizeMiB int    `json:"disk_size_mib,omitempty" yaml:"disk_size_mib,omitempty"` // of a disk guest; 0 is the image's own size
 	Ephemeral   bool   `json:"ephemeral,omitempty" yaml:"ephemeral,omitempty"`         // what a disk guest writes is gone when it stops
+	Firmware    string `json:"firmware,omitempty" yaml:"firmware,omitempty"`           // that boots a disk
+	TPM         bool   `json:"tpm,omitempty" yaml:"tpm,omitempty"`                     // a TPM 2.0, of software
 	DiskBus     string `json:"disk_bus,omitempty" yaml:"disk_bus,omitempty"`
 	Disks       []Disk `json:"disks,omitempty" yaml:"disks,omitempty"` // besides the one that is booted
 
@@ -71,18 +80,25 @@ type Machine struct {
 	NetworkConfig string       `json:"network_config,omitempty" yaml:"network_config,omitempty"` // the same
 	Credentials   []Credential `json:"credentials,omitempty" yaml:"credentials,omitempty"`       // for systemd
 	Ready         string       `json:"ready,omitempty" yaml:"ready,omitempty"`                   // what a launch waits for
-	Mounts        []Mount      `json:"mounts,omitempty" yaml:"mounts,omitempty"`                 // folders of the host in the guest
-	MountType     string       `json:"mount_type,omitempty" yaml:"mount_type,omitempty"`         // of all of them; "" is virtiofs where this host can, else 9p
+
+	Mounts    []Mount `json:"mounts,omitempty" yaml:"mounts,omitempty"`         // folders of the host in the guest
+	MountType string  `json:"mount_type,omitempty" yaml:"mount_type,omitempty"` // of all of them; "" is virtiofs where this host can, else 9p
 
 	Networks []Network `json:"networks,omitempty" yaml:"networks,omitempty"` // in the guest's order
 
 	CPUs      int `json:"cpus,omitempty" yaml:"cpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 
+	Hugepages bool   `json:"hugepages,omitempty" yaml:"hugepages,omitempty"` // the guest's memory is in huge pages
+	Limits    Limits `json:"limits,omitzero" yaml:"limits,omitempty"`
+	RunAs     string `json:"run_as,omitempty" yaml:"run_as,omitempty"` // user that QEMU runs as; "" is one of its own if root asks, else who asks
+
 	Netns string `json:"netns,omitempty" yaml:"netns,omitempty"` // name, path, pid:N or container:NAME; "" is the caller's own
 	Vsock string `json:"vsock,omitempty" yaml:"vsock,omitempty"` // mode the namespace must have; "" takes it as it is
 	CID   uint32 `json:"cid,omitempty" yaml:"cid,omitempty"`     // 0 lets vmlaunch choose
 
+	// CIDRange is what to choose from if CID is 0; zero for what the settings say.
+	CIDRange CIDRange `json:"cid_range,omitzero" yaml:"cid_range,omitempty"`
 	// Ports are forwards of this host to the machine, see [ParseForward].
 	Ports []string `json:"ports,omitempty" yaml:"ports,omitempty"`
 
@@ -92,6 +108,10 @@ type Machine struct {
 	QEMUArgs []string `json:"qemu_args,omitempty" yaml:"qemu_args,omitempty"` // added as they are
 
 	ReadyTimeout Duration `json:"ready_timeout,omitempty" yaml:"ready_timeout,omitempty"`
+
+	Lab     string            `json:"lab,omitempty" yaml:"lab,omitempty"`         // the copy of a lab that it belongs to; "" for none
+	Service string            `json:"service,omitempty" yaml:"service,omitempty"` // its name in the lab, and so its host name
+	Labels  map[string]string `json:"labels,omitempty" yaml:"labels,omitempty"`
 }
 
 // Default fills in what was not said. Calling it twice changes nothing.
@@ -99,11 +119,12 @@ func (m *Machine) Default() {
 	set(&m.Image, ImageLinux)
 	set(&m.CPUs, 1)
 	set(&m.DiskBus, BusVirtioBlk)
+	set(&m.Firmware, FirmwareBIOS)
 	switch m.Guest() {
 	case GuestProbe:
 		set(&m.MemoryMiB, minMemoryProbeMiB)
-	case GuestDisk: // distributions' images say 512 MiB to 1 GiB is the least
-		set(&m.MemoryMiB, 1024)
+	case GuestDisk:
+		set(&m.MemoryMiB, defaultDiskMiB)
 	default:
 		// A stock kernel's ELF image alone takes 60 MiB. Memory that the guest
 		// does not touch costs nothing.
@@ -149,6 +170,7 @@ func (m Machine) Validate() error {
 	} else if m.MemoryMiB > maxMemoryMiB {
 		errs.add("memory", fmt.Sprintf("%dM", m.MemoryMiB), fmt.Sprintf("want at most %dM", maxMemoryMiB))
 	}
+	m.validateResources(&errs)
 	errs.check("netns", m.Netns, validNetns(m.Netns))
 	errs.oneOf("vsock", m.Vsock, "", VsockGlobal, VsockLocal)
 	if c := m.CID; c == 1 || c == 2 || c == 1<<32-1 {
@@ -163,7 +185,10 @@ func (m Machine) Validate() error {
 	if m.ReadyTimeout <= 0 {
 		errs.add("timeout", m.ReadyTimeout.String(), "want more than zero")
 	}
-	for _, s := range append([]string{m.Append}, m.QEMUArgs...) {
+	if strings.ContainsAny(m.Append, "\x00\n") {
+		errs.add("append", m.Append, "holds a line break or a NUL byte")
+	}
+	for _, s := range m.QEMUArgs {
 		if strings.ContainsAny(s, "\x00\n") {
 			errs.add("argument", s, "holds a line break or a NUL byte")
 		}
@@ -181,6 +206,9 @@ func (m Machine) validateBoot(errs *Errors) {
 		errs.unwanted("kernel", m.Kernel, "the probe guest has no kernel")
 		errs.unwanted("initrd", m.Initrd, "the probe guest has no kernel")
 		errs.unwanted("append", m.Append, "the probe guest has no kernel")
+		if m.TPM {
+			errs.add("tpm", "true", "the probe guest has no use for one")
+		}
 		if m.CPUs > 1 {
 			errs.add("cpus", fmt.Sprint(m.CPUs), "the probe guest uses only one")
 		}
@@ -232,8 +260,11 @@ func ValidName(s string) error {
 	return fmt.Errorf("want 1 to 63 of a-z 0-9 . _ - and a letter or digit first")
 }
 
-// validNetns checks the shape of a reference: NAME, a path, or pid:N. What it
-// leads to is for netns.Open to find out.
+// container is container:NAME or container:RUNTIME/NAME, as netns.Open has it.
+var container = regexp.MustCompile(`^container:((podman|docker|nerdctl)/)?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
+
+// validNetns checks the shape of a reference: NAME, a path, pid:N or
+// container:NAME. What it leads to is for netns.Open to find out.
 func validNetns(ref string) error {
 	switch pid, isPID := strings.CutPrefix(ref, "pid:"); {
 	case ref == "":
@@ -242,10 +273,14 @@ func validNetns(ref string) error {
 		return fmt.Errorf("holds a line break or a NUL byte")
 	case isPID && strings.Trim(pid, "0123456789") != "" || isPID && pid == "":
 		return fmt.Errorf("want pid:N")
+	case strings.HasPrefix(ref, "container:"):
+		if !container.MatchString(ref) {
+			return fmt.Errorf("want container:NAME, or container:podman/NAME (or docker, nerdctl)")
+		}
 	case strings.Contains(ref, "/") && !filepath.IsAbs(ref):
-		return fmt.Errorf("want an absolute path, a name, or pid:N")
+		return fmt.Errorf("want an absolute path, a name, pid:N or container:NAME")
 	case ref == "." || ref == "..":
-		return fmt.Errorf("want a name, an absolute path, or pid:N")
+		return fmt.Errorf("want a name, an absolute path, pid:N or container:NAME")
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func TestDefaultKeepsWhatWasSaid(t *testing.T) {
 	m := Machine{Name: "web", Image: ImageProbe, MemoryMiB: 7, Accel: AccelTCG, Board: BoardQ35, ReadyTimeout: 1}
 	want := m
 	m.Default()
-	want.CPUs, want.QEMU, want.DiskBus, want.Ready = 1, "qemu-system-x86_64", BusVirtioBlk, ReadyNotify
+	want.CPUs, want.QEMU, want.DiskBus, want.Firmware, want.Ready = 1, "qemu-system-x86_64", BusVirtioBlk, FirmwareBIOS, ReadyNotify
 	if d := cmp.Diff(want, m); d != "" {
 		t.Errorf("default (-want +got):\n%s", d)
 	}
@@ -72,11 +72,18 @@ func TestValidateOne(t *testing.T) {
 		{"little memory", func(m *Machine) { m.MemoryMiB = 8 }, `memory "8M": want at least 32M`},
 		{"much memory", func(m *Machine) { m.MemoryMiB = 5 << 20 }, `memory "5242880M": want at most 4194304M`},
 		{"relative netns path", func(m *Machine) { m.Netns = "run/netns/a" },
-			`netns "run/netns/a": want an absolute path, a name, or pid:N`},
+			`netns "run/netns/a": want an absolute path, a name, pid:N or container:NAME`},
 		{"netns path", func(m *Machine) { m.Netns = "/run/netns/a" }, ""},
 		{"netns pid", func(m *Machine) { m.Netns = "pid:1" }, ""},
 		{"netns pid of none", func(m *Machine) { m.Netns = "pid:" }, `netns "pid:": want pid:N`},
-		{"netns dots", func(m *Machine) { m.Netns = ".." }, `netns "..": want a name, an absolute path, or pid:N`},
+		{"netns container", func(m *Machine) { m.Netns = "container:Web_1.a-b" }, ""},
+		{"netns container of a runtime", func(m *Machine) { m.Netns = "container:docker/web" }, ""},
+		{"netns container of none", func(m *Machine) { m.Netns = "container:" }, `netns "container:": want container:NAME, or container:podman/NAME (or docker, nerdctl)`},
+		{"netns container that is a flag", func(m *Machine) { m.Netns = "container:-web" },
+			`netns "container:-web": want container:NAME, or container:podman/NAME (or docker, nerdctl)`},
+		{"netns container of another runtime", func(m *Machine) { m.Netns = "container:runc/web" },
+			`netns "container:runc/web": want container:NAME, or container:podman/NAME (or docker, nerdctl)`},
+		{"netns dots", func(m *Machine) { m.Netns = ".." }, `netns "..": want a name, an absolute path, pid:N or container:NAME`},
 		{"vsock", func(m *Machine) { m.Vsock = "both" }, `vsock "both": want global or local`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

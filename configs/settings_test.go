@@ -19,6 +19,7 @@ func TestParseSettings(t *testing.T) {
 		"as documented":  {"cid:\n  range:\n    global: 10000-19999    # all\n    local: 100-999\n    red: 42-99\n", map[string]CIDRange{"global": {10000, 19999}, "local": {100, 999}, "red": {42, 99}}},
 		"one number":     {"cid: {range: {red: 42-42}}", map[string]CIDRange{"red": {42, 42}}},
 		"all":            {`cid: {range: {local: "3-4294967294"}}`, map[string]CIDRange{"local": {3, 4294967294}}},
+		"by alias":       {"cid: {range: {red: &a 3-4, blue: *a}}", map[string]CIDRange{"red": {3, 4}, "blue": {3, 4}}},
 		"named by digit": {"cid: {range: {7: 3-4}}", map[string]CIDRange{"7": {3, 4}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +52,7 @@ func TestParseSettingsNamesEachMistake(t *testing.T) {
 		"a tab":              {"cid:\n\trange: 1\n", "f:2:1: "},
 		"an unfinished list": {"cid: [\n", "f:2:1: "},
 		"an alias":           {"cid: &a {}\nx: *a\n", `f:2:1: unknown key "x" (want cid)`},
-		"a range by alias":   {"cid: {range: {red: &a 3-4, blue: *a}}\n", `f:1:34: blue: want FIRST-LAST, such as 100-999`},
+		"a bad alias":        {"cid: {range: {red: &a 3-4, blue: &b [*b]}}\n", "f:1:38: alias \"b\" is inside what it stands for\nf:1:34: blue: want FIRST-LAST, such as 100-999"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseSettings("f", []byte(tt.text))

@@ -26,6 +26,8 @@ type Cache struct {
 	// Progress, if not nil, is called with one line for each long step that
 	// begins. Set it before the Cache is used.
 	Progress func(step string)
+
+	patience patience // of downloads; tests have less
 }
 
 // Open returns the cache in dir. Nothing is touched until something is built.
@@ -33,7 +35,7 @@ func Open(dir string) *Cache {
 	if abs, err := filepath.Abs(dir); err == nil { // else there is no current folder: it can't be used then
 		dir = abs
 	}
-	return &Cache{dir: dir}
+	return &Cache{dir: dir, patience: patience{pause: pullPause, stall: pullStall}}
 }
 
 // Dir returns the cache's folder.

@@ -201,3 +201,14 @@ func FuzzQCOW2(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSnapshots reads what qemu-img could print.
+func FuzzSnapshots(f *testing.F) {
+	f.Add([]byte(`{"snapshots": [{"id": "1", "name": "one", "vm-state-size": 5, "date-sec": 1700000000, "date-nsec": 7}], "format": "qcow2"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		all, err := parseSnapshots(text)
+		if err != nil && (len(all) > 0 || strings.ContainsAny(strings.SplitN(err.Error(), ":", 2)[0], "\n\x1b")) {
+			t.Errorf("got %v, %q", all, err)
+		}
+	})
+}

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// An Entry is one thing in the cache. All of them can be removed at any time:
-// they are made again when they are wanted.
+// An Entry is one thing in the cache. All of them but disk images can be removed at
+// any time: they are made again when they are wanted.
 type Entry struct {
-	Kind    string    `json:"kind"` // kernel, initrd, probe, vmlinux
+	Kind    string    `json:"kind"` // kernel, initrd, probe, vmlinux, disk
 	Name    string    `json:"name"`
-	Ref     string    `json:"ref,omitempty"`     // by which a kernel can be asked for
+	Ref     string    `json:"ref,omitempty"`     // by which a kernel or disk can be asked for
 	Version string    `json:"version,omitempty"` // of a kernel
 	Path    string    `json:"path"`
 	Bytes   int64     `json:"bytes"` // on disk, with all that is in it
@@ -24,7 +24,7 @@ type Entry struct {
 }
 
 // kinds are the folders of the cache whose entries are listed.
-func kinds() []string { return []string{kernelKind, "vmlinux", "initrd", "probe"} }
+func kinds() []string { return []string{kernelKind, "vmlinux", "initrd", "probe", diskKind} }
 
 // List returns what the cache holds, by kind and name. An empty cache, or none,
 // is no failure.
@@ -69,11 +69,15 @@ func (c *Cache) describe(kind, name string) (Entry, error) {
 		}
 		return err
 	})
-	if err != nil || kind != kernelKind {
-		return e, err
+	switch {
+	case err != nil:
+	case kind == kernelKind:
+		var k kernelEntry
+		k, err = c.readKernelEntry(name)
+		e.Ref, e.Version = k.Ref, k.Version
+	case kind == diskKind:
+		e.Ref = name
 	}
-	k, err := c.readKernelEntry(name)
-	e.Ref, e.Version = k.Ref, k.Version
 	return e, err
 }
 

@@ -25,11 +25,30 @@ func CheckTools() error {
 // what is written. It has sizeBytes, which may not be less than base's; 0 is as
 // many. A file that is there is kept as it is. It fails with a [*MissingError] without
 // qemu-img, and with a [*DiskError] for a smaller size; nothing is there then.
-func CreateOverlay(ctx context.Context, path string, base Disk, sizeBytes int64) (err error) {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+func CreateOverlay(ctx context.Context, path string, base Disk, sizeBytes int64) error {
+	if err := base.CheckSize(sizeBytes); err != nil {
 		return err
 	}
-	if err := base.CheckSize(sizeBytes); err != nil {
+	size := []string{}
+	if sizeBytes != 0 {
+		size = append(size, fmt.Sprint(sizeBytes))
+	}
+	return createImage(ctx, path, func(tmp string) []string {
+		return append([]string{"create", "-q", "-f", configs.FormatQCOW2, "-F", base.Format, "-b", base.Path, tmp}, size...)
+	})
+}
+
+// CreateNVRAM makes a qcow2 image at path with the content of a firmware's
+// variables. It keeps and fails as [CreateOverlay] does.
+func CreateNVRAM(ctx context.Context, path string, vars FlashFile) error {
+	return createImage(ctx, path, func(tmp string) []string {
+		return []string{"convert", "-f", vars.Format, "-O", configs.FormatQCOW2, vars.Path, tmp}
+	})
+}
+
+// createImage makes path in one step, by a run of qemu-img that makes tmp.
+func createImage(ctx context.Context, path string, args func(tmp string) []string) (err error) {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	tmp := path + ".tmp" // what a killed run left there is written over
@@ -38,12 +57,8 @@ func CreateOverlay(ctx context.Context, path string, base Disk, sizeBytes int64)
 			err = errors.Join(err, removeAny(tmp))
 		}
 	}()
-	args := []string{"create", "-q", "-f", configs.FormatQCOW2, "-F", base.Format, "-b", base.Path, tmp}
-	if sizeBytes != 0 {
-		args = append(args, fmt.Sprint(sizeBytes))
-	}
-	if _, err := qemuImg("make disk images", args...).run(ctx); err != nil {
-		return fmt.Errorf("make overlay of %q: %w", base.Path, err)
+	if _, err := qemuImg("make disk images", args(tmp)...).run(ctx); err != nil {
+		return fmt.Errorf("make %q: %w", path, err)
 	}
 	return os.Rename(tmp, path)
 }

@@ -34,6 +34,7 @@ type Plan struct {
 	// SharedMemory makes the guest's memory one that other processes can map: what
 	// the daemons of vhost-user devices need.
 	SharedMemory bool
+	Hugepages    bool // the guest's memory is in huge pages
 
 	Firmware string // a guest that is firmware; excludes Kernel
 	Kernel   string
@@ -42,8 +43,10 @@ type Plan struct {
 	FwCfg    []FwCfg
 
 	Drives []Drive // in the guest's order
+	Flash  []Drive // of a UEFI firmware: its code, then its variables
 	Shares []Share
 	NICs   []NIC // in the guest's order
+	TPMFD  int   // of a TPM's control socket, which QEMU inherits; 0 for none
 
 	// OEM are files with one line each that the guest finds in its SMBIOS, as OEM
 	// strings: structure type 11.
@@ -51,8 +54,12 @@ type Plan struct {
 
 	CID vsock.CID
 
+	// ConsoleFD, if not 0, is a descriptor that listens on ConsoleSocket.
 	ConsoleSocket string
+	ConsoleFD     int
 	ConsoleLog    string
+
+	FDSets []FDSet // files that QEMU inherits
 
 	// RebootEnds makes QEMU end where the guest would restart: a kernel that
 	// panics while booting is then seen at once, not booted for ever.
@@ -76,28 +83,29 @@ func Args(p Plan) []string {
 		// What libvirt denies too, on all versions: QEMU needs none of it once
 		// it runs as the user it was started by.
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", p.Board,
+		// A core of QEMU's is without the guest's memory.
+		"-machine", p.Board + ",dump-guest-core=off",
 		"-accel", p.Accel,
 		"-cpu", "max", // under KVM the same as host
 		"-smp", strconv.Itoa(p.CPUs),
 		"-m", fmt.Sprintf("size=%dM", p.MemoryMiB),
 		"-S", // the guest starts when the launcher is ready for it
 	}
-	if p.SharedMemory {
-		args = append(args,
-			"-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", p.MemoryMiB),
-			"-machine", "memory-backend=ram")
+	if p.SharedMemory || p.Hugepages {
+		args = append(args, "-object", string(text(memory{
+			Type: "memory-backend-memfd", ID: "ram", Size: p.MemoryMiB * mib, Share: p.SharedMemory, Hugepages: p.Hugepages,
+		})), "-machine", "memory-backend=ram")
 	}
 	if p.RebootEnds {
 		args = append(args, "-action", "reboot=shutdown")
 	}
 	// The reason of a shutdown goes to the log in no other way: see ending.go.
 	args = append(args, "-trace", "enable="+traceShutdown, "-trace", "enable="+traceState)
+	args = append(args, fdSetArgs(p.FDSets)...)
 	args = append(args,
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", fdQMP),
 		"-mon", "chardev=qmp,mode=control",
-		"-chardev", fmt.Sprintf("socket,id=console,path=%s,server=on,wait=off,logfile=%s",
-			option(p.ConsoleSocket), option(p.ConsoleLog)),
+		"-chardev", "socket,id=console,"+p.console()+",server=on,wait=off,logfile="+option(p.ConsoleLog),
 		"-serial", "chardev:console",
 		"-device", device(vsockDevice{
 			Driver: "vhost-vsock-pci", ID: deviceVsock,
@@ -106,9 +114,11 @@ func Args(p Plan) []string {
 			VhostFD: strconv.Itoa(fdVhost),
 		}),
 	)
+	args = append(args, flashArgs(p.Flash)...)
 	args = append(args, driveArgs(p.Drives)...)
 	args = append(args, shareArgs(p.Shares)...)
 	args = append(args, nicArgs(p.NICs)...)
+	args = append(args, tpmArgs(p.TPMFD)...)
 	for _, f := range p.FwCfg {
 		args = append(args, "-fw_cfg", "name="+option(f.Name)+",string="+option(f.Value))
 	}
@@ -126,6 +136,24 @@ func Args(p Plan) []string {
 		args = append(args, "-append", p.Append)
 	}
 	return append(args, p.Extra...)
+}
+
+// console returns where the console listens.
+func (p Plan) console() string {
+	if p.ConsoleFD != 0 {
+		return fmt.Sprintf("fd=%d", p.ConsoleFD)
+	}
+	return "path=" + option(p.ConsoleSocket)
+}
+
+// memory is a backend of the guest's memory; see MemoryBackendMemfdProperties in
+// qapi/qom.json of QEMU's source.
+type memory struct {
+	Type      string `json:"qom-type"`
+	ID        string `json:"id"`
+	Size      int    `json:"size"` // bytes
+	Share     bool   `json:"share"`
+	Hugepages bool   `json:"hugetlb,omitempty"`
 }
 
 // vsockDevice is a vhost-vsock-pci device; see hw/virtio/vhost-vsock-pci.c in

@@ -35,7 +35,13 @@ func sampleDisks(path string, spec configs.Machine) Plan {
 	if spec.Kernel != "" {
 		h.boot = image.Boot{Kernel: spec.Kernel}
 	}
+	if spec.TPM {
+		h.tpmFD = fdFirstPassed
+	}
 	h.disks.base = image.Disk{Path: path, Format: configs.FormatQCOW2, Backing: &image.Disk{Path: path + ".raw", Format: configs.FormatRaw}}
+	h.disks.uefi = image.Firmware{
+		Code: image.FlashFile{Path: "/usr/share/OVMF/a,b/CODE.fd", Format: configs.FormatRaw}, Vars: image.FlashFile{Path: "/usr/share/OVMF/VARS.fd", Format: configs.FormatRaw},
+	}
 	for _, d := range spec.Disks {
 		h.disks.extra = append(h.disks.extra, image.Disk{Path: d.Path, Format: configs.FormatRaw, Device: strings.HasPrefix(d.Path, "/dev/")})
 	}
@@ -54,6 +60,7 @@ func TestArgs(t *testing.T) {
 		"linux":         samplePlan(configs.Machine{Append: "loglevel=7", CPUs: 2, MemoryMiB: 512, Board: configs.BoardQ35}, 1024, true),
 		"linux-reboots": samplePlan(configs.Machine{}, 0, false),
 		"odd":           odd,
+		"hugepages":     samplePlan(configs.Machine{Hugepages: true}, 0, false),
 		"mounts":        sampleShares(),
 		"networks": samplePlan(configs.Machine{Networks: []configs.Network{
 			{Kind: configs.NetUser}, {Kind: configs.NetPasst}, {Kind: configs.NetBridge}, {Kind: configs.NetTap, Name: "a=\"b", MAC: "02:00:00:00:00:01"},
@@ -62,6 +69,7 @@ func TestArgs(t *testing.T) {
 			{Path: "/images/data.raw"}, {Path: "/dev/sdz", ReadOnly: true, Serial: "data", Bus: configs.BusVirtioSCSI},
 		}}),
 		"disk-odd":    sampleDisks("/a,b=c \"q'\n{}\\/ü", configs.Machine{Ephemeral: true, DiskBus: configs.BusVirtioSCSI, Board: configs.BoardQ35}),
+		"disk-uefi":   sampleDisks("/images/base.qcow2", configs.Machine{Firmware: configs.FirmwareUEFI, TPM: true}),
 		"disk-kernel": sampleDisks("/images/base.qcow2", configs.Machine{Kernel: "/boot/vmlinuz", Append: "root=/dev/vda1"}),
 	} {
 		got := strings.Join(Args(p), "\n") + "\n"

@@ -83,7 +83,7 @@ func newLauncher(root string, fake bool) *Launcher {
 		panic(err)
 	}
 	s := store.New(dirs.State)
-	l := New(Config{Dirs: dirs, Store: s, Alloc: cidalloc.New(s), Cache: image.Open(dirs.Cache)})
+	l := New(Config{Dirs: dirs, Store: s, Alloc: cidalloc.New(s), Cache: image.Open(dirs.Cache), Self: []string{os.Args[0], root + "/"}})
 	if fake {
 		l.cids = fakeCIDs{s}
 	}
@@ -174,7 +174,9 @@ func (b *bench) processes() []proc.ID {
 			continue
 		}
 		args, err := proc.Cmdline(pid)
-		if err != nil || !strings.Contains(strings.Join(args, " "), b.root+"/") {
+		// A QEMU with a user of its own has no path of ours on it, but its log open.
+		log, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/1", pid))
+		if err != nil || !strings.Contains(strings.Join(append(args, log), " "), b.root+"/") {
 			continue
 		}
 		if id, err := proc.Identify(pid); err == nil {

@@ -69,6 +69,7 @@ func (a *attempt) takeCID(ctx context.Context) error {
 		NS:      a.ns,
 		Want:    vsock.CID(a.rec.Spec.CID),
 		Last:    a.before.CID,
+		In:      cidalloc.Range{First: vsock.CID(a.rec.Spec.CIDRange.First), Last: vsock.CID(a.rec.Spec.CIDRange.Last)},
 		Record: func(tx *store.Tx, space store.Space, c vsock.CID) error {
 			a.rec.Phase, a.rec.Space, a.rec.CID = store.Starting, space, c
 			if old := a.before; old.CID != 0 && old.Space != space { // its namespace is gone

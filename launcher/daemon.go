@@ -49,7 +49,7 @@ func (a *attempt) startDaemon(d daemon) error {
 	cmd.Env = append(os.Environ(), daemonMark+"="+a.rec.UUID)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = d.files
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = a.group.into(&syscall.SysProcAttr{Setsid: true})
 	a.l.Log.Debug("start daemon", "machine", a.rec.Name, "args", cmd.Args)
 	a.back.Push("start of "+d.name, func(ctx context.Context) error { return endDaemons(ctx, a.rec.UUID) })
 	start := cmd.Start
@@ -93,7 +93,13 @@ func (a *attempt) checkDaemons() error {
 
 // startDaemons starts what serves the machine's QEMU.
 func (a *attempt) startDaemons(ctx context.Context) error {
+	if err := a.makeGroup(ctx); err != nil {
+		return err
+	}
 	if err := a.serveMounts(); err != nil {
+		return err
+	}
+	if err := a.serveTPM(); err != nil {
 		return err
 	}
 	if err := a.startPassts(); err != nil {
@@ -104,11 +110,11 @@ func (a *attempt) startDaemons(ctx context.Context) error {
 
 // hasDaemons reports whether a machine is one with daemons. It is a pure function.
 func hasDaemons(spec configs.Machine) bool {
-	return len(spec.Mounts)+len(spec.Ports) > 0 || wants(spec, configs.NetPasst)
+	return len(spec.Mounts)+len(spec.Ports) > 0 || spec.TPM || wants(spec, configs.NetPasst)
 }
 
-// endDaemonsOf ends the daemons of the run whose folder the machine called name
-// has, of which there may be no record.
+// endDaemonsOf ends the daemons, and removes the control group, of the run whose
+// folder the machine called name has, of which there may be no record.
 func (l *Launcher) endDaemonsOf(ctx context.Context, name string) error {
 	uuid, err := os.ReadFile(l.folder(name).marker())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +123,7 @@ func (l *Launcher) endDaemonsOf(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return endDaemons(ctx, string(uuid))
+	return errors.Join(endDaemons(ctx, string(uuid)), dropGroup(ctx, cgroupRoot, string(uuid)))
 }
 
 // endDaemons kills the daemons of one run of a machine and waits until they have

@@ -14,6 +14,7 @@ const mib = 1 << 20
 type disks struct {
 	base  image.Disk   // of a disk guest, never written
 	extra []image.Disk // those of the spec, in its order
+	uefi  image.Firmware
 }
 
 // resolveDisks looks at all disk images that spec names.
@@ -24,6 +25,11 @@ func resolveDisks(spec configs.Machine) (d disks, err error) {
 		}
 		if d.base, err = image.OpenDisk(spec.Image, ""); err != nil {
 			return disks{}, err
+		}
+		if spec.Firmware == configs.FirmwareUEFI {
+			if d.uefi, err = image.FindUEFI(spec.Board); err != nil {
+				return disks{}, err
+			}
 		}
 		if err := d.base.CheckSize(int64(spec.DiskSizeMiB) * mib); err != nil {
 			return disks{}, err
@@ -66,14 +72,25 @@ func likeDisks(said, have []configs.Disk) []configs.Disk {
 	return all
 }
 
-// makeDisk makes the layer that a disk guest writes into: in the state folder,
-// where it lasts until the machine is removed, or in the run folder, which goes
-// when the machine is down. It fails with an [*ImageInUseError] if one of the
-// machine's images can't be had.
+// makeDisk makes the layer that a disk guest writes into, and the variables of its
+// firmware: in the state folder, where it lasts until the machine is removed, or in
+// the run folder, which goes when the machine is down. It fails with an
+// [*ImageInUseError] if one of the machine's images can't be had, and with an
+// [*image.DiskError] if the one below has changed.
 func (a *attempt) makeDisk(ctx context.Context) error {
 	spec := a.rec.Spec
 	if err := checkHolders(planDrives(spec, a.host.disks, a.files)); err != nil || spec.Guest() != configs.GuestDisk {
 		return err
+	}
+	if !spec.Ephemeral {
+		if err := a.files.checkBase(a.host.disks.base); err != nil {
+			return err
+		}
+	}
+	if spec.Firmware == configs.FirmwareUEFI {
+		if err := image.CreateNVRAM(ctx, a.files.nvram(spec.Ephemeral), a.host.disks.uefi.Vars); err != nil {
+			return err
+		}
 	}
 	return image.CreateOverlay(ctx, a.files.overlay(spec.Ephemeral), a.host.disks.base, int64(spec.DiskSizeMiB)*mib)
 }
@@ -99,6 +116,17 @@ func planDrives(spec configs.Machine, d disks, f folder) []Drive {
 		})
 	}
 	return drives
+}
+
+// planFlash returns the flash devices of a machine's firmware. It is a pure function.
+func planFlash(spec configs.Machine, d disks, f folder) []Drive {
+	if spec.Firmware != configs.FirmwareUEFI {
+		return nil
+	}
+	return []Drive{
+		{Node: nodeCode, Layers: []Layer{{Path: d.uefi.Code.Path, Format: d.uefi.Code.Format}}, ReadOnly: true},
+		{Node: nodeVars, Layers: []Layer{{Path: f.nvram(spec.Ephemeral), Format: configs.FormatQCOW2}}, Volatile: spec.Ephemeral},
+	}
 }
 
 // layers returns a disk image and those below it.

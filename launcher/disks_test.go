@@ -17,6 +17,8 @@ import (
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/bootdisk"
+	"github.com/vmlaunch/vmlaunch/internal/fakeqemu"
+	"github.com/vmlaunch/vmlaunch/internal/proc"
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/qmp"
 	"github.com/vmlaunch/vmlaunch/store"
@@ -29,7 +31,9 @@ type bootTest struct {
 	spec  configs.Machine
 	disks disks
 	files folder
-	while func() // called while the guest that has booted runs; may be nil
+	uuid  string          // of the last boot
+	while func()          // called while the guest that has booted runs; may be nil
+	live  func(liveShelf) // the same, with its QEMU
 }
 
 // newBootTest makes a base image of that format in dir.
@@ -69,8 +73,9 @@ func (b *bootTest) boot(want string) {
 	if err == nil {
 		b.disks, err = resolveDisks(b.spec)
 	}
+	a := attempt{rec: store.Machine{Name: "web", Spec: b.spec}, files: b.files, host: host{disks: b.disks}}
 	if err == nil {
-		err = image.CreateOverlay(ctx, b.files.overlay(b.spec.Ephemeral), b.disks.base, int64(b.spec.DiskSizeMiB)*mib)
+		err = a.makeDisk(ctx)
 	}
 	m := store.Machine{Name: b.spec.Name, UUID: newUUID(), Spec: b.spec, CID: 42}
 	if err == nil {
@@ -79,10 +84,24 @@ func (b *bootTest) boot(want string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p := plan(m, host{accel: Accel{Name: configs.AccelTCG}, disks: b.disks}, b.files, false)
+	a.rec, a.l = m, New(Config{})
+	if b.spec.TPM {
+		a.host.swtpm, err = findSWTPM()
+	}
+	if err == nil {
+		err = a.serveTPM()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.uuid = m.UUID
+	defer a.closePassed()
+	a.host.accel.Name = configs.AccelTCG
+	p := plan(m, a.host, b.files, false)
 	args := Args(p)
 	i := slices.IndexFunc(args, func(s string) bool { return strings.Contains(s, "vhost-vsock") })
-	q := startReal(b.t, ctx, b.files.qmp(), slices.Delete(args, i-1, i+1))
+	q := startReal(b.t, ctx, b.files.qmp(), slices.Delete(args, i-1, i+1), a.passed...)
+	a.closePassed()
 	defer q.end()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", p.ConsoleSocket)
 	if err == nil {
@@ -98,14 +117,27 @@ func (b *bootTest) boot(want string) {
 	}
 	said := bufio.NewScanner(conn)
 	for said.Scan() {
-		if strings.TrimSpace(said.Text()) == want {
+		if strings.Contains(said.Text(), want) {
 			if b.while != nil {
 				b.while()
+			}
+			if b.live != nil {
+				b.live(liveShelf{qemu: q.client})
 			}
 			return
 		}
 	}
 	b.t.Fatalf("the guest did not say %q: %v; the console's log: %s", want, said.Err(), readTail(p.ConsoleLog))
+}
+
+// TestRealUEFIStarts boots a disk that no UEFI can boot: the firmware says so.
+func TestRealUEFIStarts(t *testing.T) {
+	testenv.Require(t, testenv.UEFI)
+	b := newBootTest(t, filepath.Join(t.TempDir(), "a,b c"), configs.FormatRaw, configs.Machine{Board: configs.BoardQ35, Firmware: configs.FirmwareUEFI})
+	b.boot("BdsDxe: starting Boot") // its own shell: there is nothing else
+	if vars, err := os.ReadFile(b.files.nvram(false)); err != nil || !strings.HasPrefix(string(vars), "QFI") {
+		t.Errorf("variables: %v", err)
+	}
 }
 
 // TestImageInUse starts a real QEMU that writes an image, and asks who may have it.
@@ -151,7 +183,7 @@ type realQEMUProcess struct {
 	log    strings.Builder
 }
 
-func startReal(t *testing.T, ctx context.Context, socket string, args []string) *realQEMUProcess {
+func startReal(t *testing.T, ctx context.Context, socket string, args []string, passed ...*os.File) *realQEMUProcess {
 	t.Helper()
 	f, err := qmp.Listen(socket)
 	if err != nil {
@@ -159,7 +191,7 @@ func startReal(t *testing.T, ctx context.Context, socket string, args []string) 
 	}
 	defer f.Close()
 	q := &realQEMUProcess{t: t, cmd: exec.CommandContext(ctx, realQEMU(t), args...)}
-	q.cmd.ExtraFiles = []*os.File{f}
+	q.cmd.ExtraFiles = append([]*os.File{fdQMP - 3: f, fdVhost - 3: f}, passed...)
 	q.cmd.Stdout, q.cmd.Stderr = &q.log, &q.log
 	if err := q.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -213,5 +245,130 @@ func TestRealDiskBoots(t *testing.T) {
 			}
 			b.boot("boot 1")
 		})
+	}
+}
+
+// diskSpec is fakeSpec with a disk, a firmware with variables, and a TPM: all that a
+// launch makes for a disk guest.
+func (b *bench) diskSpec() configs.Machine {
+	b.t.Helper()
+	testenv.Require(b.t, testenv.QEMUImg, testenv.UEFI, testenv.SWTPM)
+	spec := b.fakeSpec(fakeqemu.Behaviour{})
+	spec.Image, spec.Ready, spec.Firmware, spec.TPM = filepath.Join(b.root, "base, 1.raw"), configs.ReadyNone, configs.FirmwareUEFI, true
+	if err := os.WriteFile(spec.Image, bootdisk.Image(1<<20), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return spec
+}
+
+// TestDiskLastsAsLongAsItsMachine keeps the disk over a stop, unless it is ephemeral,
+// and not over a removal.
+func TestDiskLastsAsLongAsItsMachine(t *testing.T) {
+	b := newBench(t, true)
+	for _, ephemeral := range []bool{false, true} {
+		spec := b.diskSpec()
+		spec.Ephemeral = ephemeral
+		b.launch(spec)
+		f := b.folder("web")
+		files := []string{f.overlay(ephemeral), f.nvram(ephemeral), f.tpm(ephemeral)}
+		for _, path := range files {
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := b.Stop(t.Context(), "web", 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			if _, err := os.Stat(path); (err != nil) != ephemeral {
+				t.Errorf("ephemeral %v, stopped: %v", ephemeral, err)
+			}
+		}
+		if _, err := b.Start(t.Context(), "web"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Down(t.Context(), "web", 0); err != nil {
+			t.Fatal(err)
+		}
+		b.wantNothing()
+	}
+}
+
+// TestDiskOfAChangedImage refuses a start on top of an image that was written since;
+// a machine that keeps nothing takes it as it is.
+func TestDiskOfAChangedImage(t *testing.T) {
+	for _, ephemeral := range []bool{false, true} {
+		b := newBench(t, true)
+		spec := b.diskSpec()
+		spec.Ephemeral = ephemeral
+		b.launch(spec)
+		for range 2 { // it is refused without a word of the first time's
+			if err := b.Stop(t.Context(), "web", 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(spec.Image, bootdisk.Image(2<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.Start(t.Context(), "web")
+			if _, refused := errors.AsType[*image.DiskError](err); refused == ephemeral || ephemeral && err != nil {
+				t.Errorf("ephemeral %v: %v", ephemeral, err)
+			}
+		}
+		if err := b.Down(t.Context(), "web", 0); err != nil {
+			t.Fatal(err)
+		}
+		b.wantNothing()
+	}
+}
+
+// TestDiskKillAtEveryStep kills the launch of a disk guest at each step, as kill -9
+// would: the next command finds nothing left of its disk, its firmware and its TPM.
+func TestDiskKillAtEveryStep(t *testing.T) {
+	for _, step := range Steps()[3:] { // before that it is as any other
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, true)
+			b.killAt(step, "up", b.diskSpec())
+			if _, err := b.Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if step == "keep" {
+				if err := b.Down(t.Context(), "web", 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.wantNothing()
+			if left, err := proc.Marked(envRoot + "=" + b.root); err != nil || len(left) > 0 {
+				t.Errorf("daemons are left: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestDiskThatFailsTheLaunch leaves nothing but the images that were there.
+func TestDiskThatFailsTheLaunch(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.diskSpec()
+	for _, c := range []struct {
+		name string
+		edit func(*configs.Machine)
+		want string
+		is   error
+	}{
+		{"no image", func(m *configs.Machine) { m.Image += ".gone" }, "no such file", fs.ErrNotExist},
+		{"no disk", func(m *configs.Machine) { m.Disks = []configs.Disk{{Path: "/gone"}} }, "no such file", fs.ErrNotExist},
+		{"smaller", func(m *configs.Machine) { m.DiskSizeMiB = 1; m.Image = b.root + "/big" }, "can't be made 1 MiB", nil},
+		{"no QEMU", func(m *configs.Machine) { m.QEMU = "qemu-nowhere" }, "no qemu-nowhere", errors.ErrUnsupported},
+	} {
+		bad := spec
+		if err := os.WriteFile(b.root+"/big", make([]byte, 2<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.edit(&bad)
+		_, err := b.Launch(t.Context(), bad)
+		if err == nil || !strings.Contains(err.Error(), c.want) || c.is != nil && !errors.Is(err, c.is) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+		b.wantNothing()
 	}
 }

@@ -31,6 +31,9 @@ type Drive struct {
 // nodeMachine is the node of the disk that a disk guest boots.
 const nodeMachine = "disk"
 
+// nodeCode and nodeVars are the nodes of a firmware.
+const nodeCode, nodeVars = "firmware", "nvram"
+
 // nodeExtra is the node of the i-th disk besides that one.
 func nodeExtra(i int) string { return fmt.Sprintf("disk%d", i+1) }
 
@@ -124,6 +127,15 @@ func driveArgs(drives []Drive) []string {
 			}{"virtio-scsi-pci", scsiBus})))
 		}
 		args = append(args, "-device", string(text(d.device())))
+	}
+	return args
+}
+
+// flashArgs returns the arguments for the flash devices of a firmware.
+func flashArgs(flash []Drive) []string {
+	var args []string
+	for i, d := range flash {
+		args = append(args, "-blockdev", string(text(d.node())), "-machine", fmt.Sprintf("pflash%d=%s", i, d.Node))
 	}
 	return args
 }

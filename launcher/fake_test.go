@@ -35,6 +35,7 @@ func (b *bench) fakeSpec(f fakeqemu.Behaviour) configs.Machine {
 	return configs.Machine{
 		Name: "web", Image: configs.ImageProbe, Netns: b.netnsName(""), Vsock: configs.VsockGlobal, CID: 42,
 		Accel: configs.AccelTCG, QEMU: fakeqemu.Install(b.t, f),
+		RunAs: rootUser, // the double is in a folder of root's
 	}
 }
 
@@ -499,6 +500,51 @@ func TestRunReturnsQEMUsExit(t *testing.T) {
 	})
 	if exit != 7 || err != nil {
 		t.Errorf("got %d, %v, want QEMU's exit status 7", exit, err)
+	}
+	b.wantNothing()
+}
+
+// TestRunKeeps runs a machine three times: it is kept, started again, and taken over
+// from a run that was killed.
+func TestRunKeeps(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.fakeSpec(fakeqemu.Behaviour{Exit: 7})
+	uuids := map[string]bool{}
+	quit := func(ctx context.Context, m store.Machine) error {
+		uuids[m.UUID] = true
+		c, err := b.QMP(ctx, m.Name)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.Quit(ctx)
+	}
+	run := func(when string) {
+		t.Helper()
+		if exit, err := b.Run(t.Context(), spec, quit, Keeping(true)); exit != 7 || err != nil {
+			t.Errorf("%s: got %d, %v, want QEMU's exit status 7", when, exit, err)
+		}
+		if s := b.state("web"); !s.down() {
+			t.Errorf("%s: %s, want it kept, and down", when, s)
+		}
+	}
+	run("the first time")
+	run("again")
+	b.killAt("keep", "start", spec)
+	if s := b.state("web"); s != Running {
+		t.Fatalf("%s, want it running without its vmlaunch", s)
+	}
+	run("after one that was killed")
+	if len(uuids) != 3 {
+		t.Errorf("%d runs, want 3 of them", len(uuids))
+	}
+	other := spec
+	other.CPUs = 2
+	if _, err := b.Run(t.Context(), other, quit, Keeping(true)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want that it is another machine", err)
+	}
+	if err := b.Down(t.Context(), "web", 0); err != nil {
+		t.Fatal(err)
 	}
 	b.wantNothing()
 }

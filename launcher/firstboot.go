@@ -38,6 +38,7 @@ const (
 	credentialAnyone   = "ssh.ephemeral-authorized_keys-all" // of any user, over vsock; since systemd 257
 	credentialFiles    = "tmpfiles.extra"                    // lines of tmpfiles.d(5)
 	credentialHostname = "system.hostname"                   // where the image has none of its own
+	credentialFstab    = "fstab.extra"                       // lines of fstab(5); since systemd 254
 )
 
 // A firstBoot is what a spec says that a guest is told, its files read.
@@ -78,6 +79,18 @@ func resolveFirstBoot(spec configs.Machine) (b firstBoot, err error) {
 		errs = append(errs, fmt.Errorf("credentials of machine %q: %d bytes as the guest finds them, want at most %d (larger things go onto a disk)", spec.Name, size, maxTold))
 	}
 	return b, errors.Join(errs...)
+}
+
+// mount adds to what a guest is told how it mounts shares; the user's own lines go
+// first.
+func (b firstBoot) mount(shares []Share) {
+	lines := fstab(shares)
+	if said := b.credentials[credentialFstab]; said != "" && len(lines) > 0 {
+		lines = append([]string{strings.TrimSuffix(said, "\n")}, lines...)
+	}
+	if len(lines) > 0 {
+		b.credentials[credentialFstab] = strings.Join(lines, "\n") + "\n"
+	}
 }
 
 // readBounded reads a file of at most that many bytes.

@@ -20,11 +20,23 @@ import (
 // An Option changes how a launch goes.
 type Option func(*options)
 
-type options struct{ detached bool }
+type options struct {
+	detached bool
+	keep     bool
+	running  func()
+}
 
 // Detached makes a launch return when the machine runs, without waiting for
 // its guest to be ready.
 func Detached() Option { return func(o *options) { o.detached = true } }
+
+// Keeping says whether [Launcher.Run] leaves the machine, down, when it has ended.
+// Then it also starts one that was left so.
+func Keeping(keep bool) Option { return func(o *options) { o.keep = keep } }
+
+// OnRunning has f called once the machine runs and is recorded, before its guest
+// is waited for.
+func OnRunning(f func()) Option { return func(o *options) { o.running = f } }
 
 func gather(opts []Option) options {
 	var o options
@@ -118,6 +130,9 @@ func (l *Launcher) bringUp(ctx context.Context, k *lock, a attempt, o options) (
 		return store.Machine{}, err
 	}
 	k.release()
+	if o.running != nil {
+		o.running()
+	}
 	if o.detached || !a.rec.Spec.Awaited() {
 		return a.rec, nil
 	}
@@ -142,6 +157,8 @@ type attempt struct {
 	socket   closer       // the QMP socket, until QEMU has it
 	passed   []*os.File   // what QEMU inherits besides, see pass
 	daemons  []started    // in the order of their start
+	group    group        // what its processes are born in
+	endScope func()       // ends what keeps a scope until QEMU is in it; nil for nothing
 	made     bool         // the namespace was made by this attempt
 	recorded bool         // rec.Name has a record of this attempt
 	back     undo.Stack
@@ -239,6 +256,10 @@ func (a *attempt) close() {
 		a.socket.Close()
 	}
 	a.closePassed()
+	a.group.Close()
+	if a.endScope != nil {
+		a.endScope()
+	}
 	if a.claim != nil {
 		a.claim.Close()
 	}
@@ -277,6 +298,9 @@ func (a *attempt) recordIntent(ctx context.Context) error {
 // put records a.rec. For a machine that is to be new it fails with
 // [fs.ErrExist] if somebody else has made it meanwhile.
 func (a *attempt) put(tx *store.Tx) error {
+	if err := a.chooseUID(tx); err != nil {
+		return err
+	}
 	if !a.fresh || a.recorded {
 		return tx.PutMachine(a.rec)
 	}

@@ -25,6 +25,9 @@ const (
 
 func TestMain(m *testing.M) {
 	fakeqemu.Main()
+	if len(os.Args) == 5 && os.Args[2] == ServePortsVerb { // see newLauncher
+		os.Exit(beForwarder())
+	}
 	if last, ok := os.LookupEnv(envDaemon); ok {
 		os.Exit(beDaemon(last))
 	}
@@ -32,6 +35,16 @@ func TestMain(m *testing.M) {
 		os.Exit(beKilled(step))
 	}
 	os.Exit(m.Run())
+}
+
+// beForwarder is the daemon that serves a machine's ports.
+func beForwarder() int {
+	l := newLauncher(os.Args[1], true)
+	if err := l.ServePorts(context.Background(), os.Args[3], os.Args[4], func(text string) { fmt.Println(text) }); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
 }
 
 // beKilled does a verb and is killed at step. It returns only if that did not

@@ -101,8 +101,26 @@ func TestFstab(t *testing.T) {
 		`mount2 /b/c\040\011\012\043\134 virtiofs rw 0 0`,
 		`mount3 /b virtiofs ro 0 0`,
 	}
-	if d := cmp.Diff(want, Fstab(oddShares())); d != "" {
+	if d := cmp.Diff(want, fstab(oddShares())); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestFstabIsACredential puts the lines of shares behind the user's own.
+func TestFstabIsACredential(t *testing.T) {
+	for said, want := range map[string]string{"": "", "a /b ext4": "a /b ext4\n", "a\nb\n": "a\nb\n"} {
+		b := firstBoot{credentials: map[string]string{}}
+		if said != "" {
+			b.credentials["fstab.extra"] = said
+		}
+		b.mount(nil)
+		if b.credentials["fstab.extra"] != said {
+			t.Errorf("without shares: %q, want %q", b.credentials, said)
+		}
+		b.mount(oddShares()[1:2])
+		if got := b.credentials["fstab.extra"]; got != want+"mount1 /b 9p ro,trans=virtio,version=9p2000.L 0 0\n" {
+			t.Errorf("got %q", got)
+		}
 	}
 }
 

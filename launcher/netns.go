@@ -13,11 +13,17 @@ import (
 	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
+// A NetnsOption says more about a namespace that is made.
+type NetnsOption func(*store.Netns)
+
+// OfLab makes a namespace one of the lab called name; see [Launcher.Netnses].
+func OfLab(name string) NetnsOption { return func(n *store.Netns) { n.Lab = name } }
+
 // CreateNetns makes the network namespace called name with mode m, and records
 // that it is ours. Which one it is, is recorded before it has the name, so a
 // pin that nobody knows is never left. It fails as netns.Create does, and if the
 // record can't be written; then nothing is left behind.
-func (l *Launcher) CreateNetns(ctx context.Context, name string, m vsock.Mode) (err error) {
+func (l *Launcher) CreateNetns(ctx context.Context, name string, m vsock.Mode, opts ...NetnsOption) (err error) {
 	if err := netns.ValidName(name); err != nil {
 		return err
 	}
@@ -29,6 +35,9 @@ func (l *Launcher) CreateNetns(ctx context.Context, name string, m vsock.Mode) (
 	var back undo.Stack
 	defer func() { back.Unwind(ctx, &err) }()
 	rec := store.Netns{Name: name, Mode: m, Created: time.Now(), Pending: true}
+	for _, o := range opts {
+		o(&rec)
+	}
 	ns, err := netns.CreateKnown(name, m, func(ns *netns.NS) error {
 		rec.ID = ns.ID()
 		l.step("netns-create:record")
@@ -56,6 +65,16 @@ func (l *Launcher) CreateNetns(ctx context.Context, name string, m vsock.Mode) (
 	l.step("netns-create:done")
 	back.Keep()
 	return nil
+}
+
+// Netnses returns the namespaces that vmlaunch made, by name. It fails as
+// store.Store.View does.
+func (l *Launcher) Netnses(ctx context.Context) (all []store.Netns, err error) {
+	err = l.Store.View(ctx, func(tx *store.Tx) (err error) {
+		all, err = tx.Netnses()
+		return err
+	})
+	return all, err
 }
 
 func (l *Launcher) putNetns(ctx context.Context, n store.Netns) error {

@@ -43,8 +43,11 @@ type host struct {
 	probe string // firmware of a probe guest
 	first firstBoot
 
-	mounts mounts
-	nets   nets
+	mounts   mounts
+	swtpm    string // the program; "" for a machine without a TPM
+	tpmFD    int    // by which QEMU will have the TPM; the first one before it has been passed
+	accounts accounts
+	nets     nets
 }
 
 // resolve looks up everything that spec names and this host must have for a
@@ -66,12 +69,18 @@ func (l *Launcher) resolve(ctx context.Context, spec configs.Machine) (host, err
 // what is known to be missing already: with it, only what is quick is looked up.
 func (l *Launcher) resolveQEMU(ctx context.Context, spec configs.Machine, lacks error) (h host, err error) {
 	h.qemu, err = findQEMU(spec.QEMU)
-	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err)
+	accounts, uerr := resolveAccount(spec.RunAs, os.Geteuid())
+	h.accounts = accounts
+	err = errors.Join(lacks, checkImage(spec.Image), l.folder(spec.Name).checkSockets(), err, uerr, checkLimits(spec.Limits), checkMemory(spec))
 	if err != nil {
 		return host{}, err
 	}
 	h.accel, err = l.chooseAccel(ctx, h.qemu, spec.Accel)
-	return h, errors.Join(err, l.resolveImage(ctx, spec, &h))
+	err = errors.Join(err, l.resolveImage(ctx, spec, &h))
+	if opensFolders(h.mounts.shares) {
+		h.accounts.own = false
+	}
+	return h, err
 }
 
 func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *host) error {
@@ -82,11 +91,20 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 	if h.first, err = resolveFirstBoot(spec); err != nil {
 		return err
 	}
+	if spec.TPM {
+		if h.swtpm, err = findSWTPM(); err != nil {
+			return err
+		}
+		h.tpmFD = fdFirstPassed
+	}
 	if h.mounts, err = resolveMounts(ctx, spec); err != nil {
 		return err
 	}
 	if h.nets, err = resolveNets(spec); err != nil {
 		return err
+	}
+	if spec.Guest() == configs.GuestDisk {
+		h.first.mount(h.mounts.shares)
 	}
 	switch g := spec.Guest(); {
 	case g == configs.GuestProbe:
@@ -105,6 +123,9 @@ func (l *Launcher) resolveImage(ctx context.Context, spec configs.Machine, h *ho
 		return checkFile("initrd", spec.Initrd)
 	}
 	h.boot, err = l.Cache.Linux(ctx, kernel, append(shareModules(h.mounts.shares), nicModules(spec)...)...)
+	if errors.Is(err, fs.ErrNotExist) && len(h.mounts.shares) > 0 {
+		err = fmt.Errorf("%w (mount with another --mount-type, or take another --kernel)", err)
+	}
 	return err
 }
 
@@ -182,10 +203,12 @@ func bare(err error) error {
 func plan(m store.Machine, h host, f folder, rebootEnds bool) Plan {
 	p := Plan{
 		QEMU: h.qemu, Name: m.Name, UUID: m.UUID,
-		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB,
+		Board: m.Spec.Board, Accel: h.accel.Name, CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB, Hugepages: m.Spec.Hugepages,
 		CID:           m.CID,
 		ConsoleSocket: f.console(), ConsoleLog: f.consoleLog(),
 		Drives: append(planDrives(m.Spec, h.disks, f), planSeed(m.Spec, f)...),
+		Flash:  planFlash(m.Spec, h.disks, f),
+		TPMFD:  h.tpmFD,
 		OEM:    planCredentials(m, h.first, f),
 		Shares: h.mounts.shares, SharedMemory: sharedByDaemon(h.mounts.shares),
 		NICs: planNICs(m, h.nets), Extra: m.Spec.QEMUArgs,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -36,8 +37,8 @@ type Forwarding struct {
 }
 
 // Listen listens for f in the caller's own namespace. The caller closes the
-// listener. A Unix socket that nobody listens on any more is replaced. It fails with
-// EADDRINUSE if somebody listens there, and with [fs.ErrPermission].
+// listener. A Unix socket that nobody listens on any more is replaced. It fails with a
+// [*ListenError].
 func Listen(ctx context.Context, f configs.Forward) (Forwarding, error) {
 	var lc net.ListenConfig
 	address := f.Listen.Path
@@ -48,12 +49,17 @@ func Listen(ctx context.Context, f configs.Forward) (Forwarding, error) {
 	}
 	l, err := lc.Listen(ctx, f.Listen.Network, address)
 	if err != nil {
-		return Forwarding{}, fmt.Errorf("forward %s: listen: %w%s", f, bareNet(err), listenHint(err))
+		return Forwarding{}, &ListenError{f, bareNet(err)}
 	}
+	return forwarding(f, l), nil
+}
+
+// forwarding returns f with the port that l has.
+func forwarding(f configs.Forward, l net.Listener) Forwarding {
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		f.Listen.Port = uint32(a.Port)
 	}
-	return Forwarding{f, l}, nil
+	return Forwarding{f, l}
 }
 
 // bareNet returns the cause of an error of package net without what it repeats.
@@ -64,17 +70,35 @@ func bareNet(err error) error {
 	return err
 }
 
-func listenHint(err error) string {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return bracket("another program listens there; an empty port, as :80, has a free one chosen")
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return bracket("no interface here has that address")
-	case errors.Is(err, fs.ErrPermission):
-		return bracket("ports below 1024 want CAP_NET_BIND_SERVICE")
-	}
-	return ""
+// A ListenError says why a forward can't listen. Where somebody else listens,
+// errors.Is(err, fs.ErrExist) holds.
+type ListenError struct {
+	Forward configs.Forward
+	Cause   error
 }
+
+func (e *ListenError) Error() string {
+	hint := ""
+	switch {
+	case errors.Is(e.Cause, syscall.EADDRINUSE) && e.Forward.Listen.Network == configs.NetworkUnix:
+		hint = "a file or another program is there"
+	case errors.Is(e.Cause, syscall.EADDRINUSE):
+		hint = "another program listens there; an empty port, as :80, has a free one chosen"
+	case errors.Is(e.Cause, syscall.EADDRNOTAVAIL):
+		hint = "no interface here has that address"
+	case errors.Is(e.Cause, fs.ErrPermission) && e.Forward.Listen.Network == configs.NetworkTCP:
+		hint = "ports below 1024 want CAP_NET_BIND_SERVICE"
+	}
+	return fmt.Sprintf("listen for %s: %v%s", e.Forward, e.Cause, bracket(hint))
+}
+
+// Is makes a listener that is taken an [fs.ErrExist].
+func (e *ListenError) Is(target error) bool {
+	return target == fs.ErrExist && errors.Is(e.Cause, syscall.EADDRINUSE)
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Cause }
 
 // startForwarder listens on the machine's ports and starts the daemon that passes on
 // what comes. The listeners are there before QEMU is: a port that is taken fails the
@@ -201,7 +225,7 @@ func inherit(m store.Machine) ([]Forwarding, error) {
 		if err != nil {
 			return nil, fmt.Errorf("forward %s: %w", f, err)
 		}
-		all = append(all, Forwarding{f, l})
+		all = append(all, forwarding(f, l))
 	}
 	return all, nil
 }
@@ -223,7 +247,7 @@ func (r *Route) Serve(ctx context.Context, all []Forwarding, say func(string)) e
 	for _, f := range all {
 		s := forward.Server{
 			Listener: f.Listener, Relay: relay,
-			Handle: relay.To(func(ctx context.Context) (forward.Conn, error) { return r.Dial(ctx, f.Target) }),
+			Handle: r.handler(relay, f.Target),
 			Say:    func(text string) { say(f.String() + ": " + text) },
 		}
 		serving.Go(func() { cancel(s.Serve(ctx)) })
@@ -232,13 +256,15 @@ func (r *Route) Serve(ctx context.Context, all []Forwarding, say func(string)) e
 	return context.Cause(ctx)
 }
 
-// onceEach leaves out a line that is the one before.
+// onceEach leaves out a line that is the one before, and makes a line of what has
+// several: a path may.
 func onceEach(say func(string)) func(string) {
 	var mu sync.Mutex
 	last := ""
 	return func(text string) {
 		mu.Lock()
 		defer mu.Unlock()
+		text = strings.ReplaceAll(text, "\n", `\n`)
 		if text != last {
 			last = text
 			say(text)

@@ -1,9 +1,11 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -77,7 +79,7 @@ func (a *attempt) makeInitrd() error {
 	}
 	cfg := agentconfig.Config{
 		Role:           agentconfig.Guest,
-		Hostname:       a.rec.Name,
+		Hostname:       cmp.Or(a.rec.Spec.Service, a.rec.Name), // every copy of a lab has the same
 		Listen:         []string{fmt.Sprintf("vsock:%d", agentconfig.SSHPort)},
 		HostKey:        string(keys.Host),
 		AuthorizedKeys: letIn(a.rec.Spec, keys),
@@ -115,14 +117,24 @@ func (a *attempt) startQEMU(context.Context) error {
 	}
 	defer log.Close()
 	p := plan(a.rec, a.host, a.files, !a.detached)
+	who, err := a.account()
+	if err != nil {
+		return fmt.Errorf("start QEMU of machine %q: %w", a.rec.Name, err)
+	}
+	if err := a.handOver(&p, who); err != nil {
+		return err
+	}
 	cmd := exec.Command(p.QEMU, Args(p)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log // Stdin is /dev/null
 	cmd.ExtraFiles = append([]*os.File{fdQMP - 3: socket, fdVhost - 3: a.claim.File()}, a.passed...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	a.l.Log.Debug("start QEMU", "machine", a.rec.Name, "args", cmd.Args)
+	cmd.SysProcAttr = a.group.into(&syscall.SysProcAttr{Setsid: true, Credential: who.credential()})
+	if who.foreign() {
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} // ours is none of its business
+	}
+	a.l.Log.Debug("start QEMU", "machine", a.rec.Name, "args", cmd.Args, "uid", who.uid)
 	if err := a.ns.Do(cmd.Start); err != nil {
-		return fmt.Errorf("start QEMU of machine %q: %w", a.rec.Name, err)
+		return startError(a.rec.Name, p.QEMU, who, err)
 	}
 	pid := cmd.Process.Pid
 	a.back.Push("start of qemu", func(ctx context.Context) error { return endChild(ctx, cmd) })
@@ -138,6 +150,14 @@ func (a *attempt) startQEMU(context.Context) error {
 	a.closePassed()
 	a.socket = nil
 	return socket.Close()
+}
+
+// startError tells why the kernel did not start QEMU.
+func startError(name, qemu string, who account, err error) error {
+	if who.foreign() && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("start QEMU of machine %q: %s as uid %d: %w (it must be for everybody, and so the folders above it; or --run-as root)", name, qemu, who.uid, bare(err))
+	}
+	return fmt.Errorf("start QEMU of machine %q: %w", name, err)
 }
 
 // endChild kills a QEMU that this process started, and reaps it. It goes by the

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
@@ -13,12 +15,18 @@ import (
 	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/netns"
 	"github.com/vmlaunch/vmlaunch/store"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // routeTime bounds one connection through a [Route], from the first packet to the
 // answer of what is to be reached. A guest in a nest with a thousand connections
 // at once needs tens of seconds.
 const routeTime = 2 * time.Minute
+
+// dialsAtOnce bounds how many connections to vsock ports are being begun by one route. The
+// kernel gives each 2 s to be answered, in which a small guest answers dozens, not a
+// thousand.
+const dialsAtOnce = 32
 
 // ErrEnded says that the machine ended while its ports were forwarded.
 var ErrEnded = errors.New("has ended, and its ports with it")
@@ -32,6 +40,7 @@ type Route struct {
 	ns    *netns.NS
 	key   guest.Key // of a guest with SSH
 	alive func() bool
+	dials chan struct{} // one for each connection that is being begun
 
 	mu     sync.Mutex
 	client *guest.Client // of a guest that is not the built-in one
@@ -54,13 +63,13 @@ func (l *Launcher) Route(ctx context.Context, name string) (*Route, error) {
 
 // newRoute takes ns over. Alive reports whether the QEMU of this run lives.
 func (l *Launcher) newRoute(m store.Machine, ns *netns.NS, alive func() bool) (*Route, error) {
-	r := &Route{l: l, m: m, ns: ns, alive: alive}
-	if m.Spec.Image == configs.ImageProbe {
+	r := &Route{l: l, m: m, ns: ns, alive: alive, dials: make(chan struct{}, dialsAtOnce)}
+	if m.Spec.Guest() == configs.GuestProbe {
 		return r, nil
 	}
 	keys, err := l.folder(m.Name).readKeys()
 	if err == nil {
-		r.key.Private = keys.Client
+		r.key.User, r.key.Private = m.Spec.Login(), keys.Client
 		r.key.Host, err = guest.ParsePublic(keys.HostPub)
 	}
 	if err != nil {
@@ -72,11 +81,11 @@ func (l *Launcher) newRoute(m store.Machine, ns *netns.NS, alive func() bool) (*
 // Wait returns nil when the machine's QEMU has ended, or ctx's error.
 func (r *Route) Wait(ctx context.Context) error { return r.m.QEMU.Wait(ctx) }
 
-// Check has the guest prove who it is. It fails as [Route.Dial] does.
+// Check has the guest prove who it is, if it can. It fails as [Route.Dial] does.
 func (r *Route) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, routeTime)
 	defer cancel()
-	if _, err := r.hold(ctx); err != nil {
+	if _, _, err := r.hold(ctx); err != nil && !r.mute(err) {
 		return r.l.connectError(ctx, r.m, err)
 	}
 	return nil
@@ -88,96 +97,177 @@ func (r *Route) Check(ctx context.Context) error {
 // machine has ended, with [errors.ErrUnsupported] for what a probe guest
 // does not have, and with ctx's error.
 func (r *Route) Dial(ctx context.Context, target configs.Endpoint) (forward.Conn, error) {
+	conn, _, err := r.reach(ctx, target)
+	return conn, err
+}
+
+// reach is Dial that also returns the anchor.
+func (r *Route) reach(ctx context.Context, target configs.Endpoint) (forward.Conn, *guest.Anchor, error) {
 	if !r.alive() {
-		return nil, &PhaseError{Name: r.m.Name, Have: Stopped, Want: "running", Hint: "vmlaunch start " + r.m.Name}
+		return nil, nil, &PhaseError{Name: r.m.Name, Have: Stopped, Want: "running", Hint: "vmlaunch start " + r.m.Name}
 	}
 	ctx, cancel := context.WithTimeout(ctx, routeTime)
 	defer cancel()
-	conn, err := r.dial(ctx, target)
+	conn, anchor, err := r.dial(ctx, target)
 	if err != nil {
-		return nil, r.l.connectError(ctx, r.m, err)
+		return nil, nil, r.l.connectError(ctx, r.m, err)
 	}
-	return conn, nil
+	return conn, anchor, nil
 }
 
-func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn, error) {
+// dial connects to target while the anchor holds: who answers has proved who it is,
+// and the QEMU that has the CID is the one that it had then. The anchor is kept, not the
+// caller's to close.
+func (r *Route) dial(ctx context.Context, target configs.Endpoint) (forward.Conn, *guest.Anchor, error) {
+	anchor, client, err := r.hold(ctx)
+	if err != nil && !(target.Network == configs.NetworkVsock && r.mute(err)) {
+		return nil, nil, err
+	}
+	conn, err := r.dialGuest(ctx, client, target)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !r.alive() || !anchor.Holds() {
+		forward.Reset(conn)
+		return nil, nil, guest.ErrGone
+	}
+	return conn, anchor, nil
+}
+
+// mute reports whether a guest has nothing by which to prove who it is: a disk image
+// without SSH on vsock. Then it is the QEMU alone, which has the CID, that is known.
+func (r *Route) mute(err error) bool {
+	return r.m.Spec.Guest() == configs.GuestDisk && errors.Is(err, syscall.ECONNRESET)
+}
+
+// dialGuest connects to target in the way that leads into this guest; client is nil
+// where that is not SSH.
+func (r *Route) dialGuest(ctx context.Context, client *guest.Client, target configs.Endpoint) (forward.Conn, error) {
 	if target.Network == configs.NetworkVsock {
-		return r.dialPort(ctx, target.Port)
+		raw, err := r.dialPort(ctx, target.Port)
+		if err != nil {
+			return nil, err
+		}
+		conn, ok := raw.(forward.Conn)
+		if !ok { // package vsock promises it
+			return nil, errors.Join(fmt.Errorf("a %T can't end one direction", raw), raw.Close())
+		}
+		return conn, nil
 	}
 	address := target.Path
 	if target.Network == configs.NetworkTCP {
 		address = target.HostPort()
 	}
-	switch r.m.Spec.Image {
-	case configs.ImageProbe:
+	switch {
+	case r.m.Spec.Guest() == configs.GuestProbe:
 		return nil, &MissingError{What: target.Network + " in a probe guest", Hint: "vsock:PORT is there"}
-	case configs.ImageLinux:
-		leg, err := guest.Tunnel(ctx, r.ns, r.m.CID, r.key, target.Network, address)
-		if err != nil {
-			return nil, err // not a nil *Leg in an interface
+	case client != nil:
+		return client.Connect(ctx, target.Network, address)
+	}
+	var leg *forward.Leg
+	err := insist(ctx, func() (err error) {
+		leg, err = guest.Tunnel(ctx, r.ns, r.m.CID, r.key, target.Network, address)
+		return err
+	})
+	if err != nil {
+		return nil, err // not a nil *Leg in an interface
+	}
+	return leg, nil
+}
+
+// A guest resets a connection that finds no room to wait for being accepted, just as
+// one to a port where nobody listens. So it is begun again, after pauses that double:
+// 0.6 s in all, which whoever calls a closed port has to wait.
+const (
+	portTries = 6
+	portPause = 20 * time.Millisecond
+)
+
+// insist calls try again after a reset, as above, and, until ctx ends, after it was not
+// answered: a guest may be busy with a thousand others.
+func insist(ctx context.Context, try func() error) error {
+	pause := portPause
+	for tries := 1; ; {
+		err := try()
+		dial, ok := errors.AsType[*vsock.DialError](err)
+		switch {
+		case !ok || ctx.Err() != nil:
+			return err
+		case dial.Timeout():
+			continue
+		case dial.Errno != syscall.ECONNRESET || tries == portTries:
+			return err
 		}
-		return leg, nil
+		tries++
+		select {
+		case <-time.After(pause):
+			pause *= 2
+		case <-ctx.Done():
+			return err
+		}
 	}
-	c, err := r.ssh(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return c.Connect(ctx, target.Network, address)
 }
 
-// dialPort connects to a vsock port, of which nobody proves anything: the
-// anchor, which has, holds before and after, and so does the QEMU that has the CID.
-func (r *Route) dialPort(ctx context.Context, port uint32) (forward.Conn, error) {
-	anchor, err := r.hold(ctx)
-	if err != nil {
-		return nil, err
+// dialPort connects to a vsock port.
+func (r *Route) dialPort(ctx context.Context, port uint32) (conn net.Conn, err error) {
+	select {
+	case r.dials <- struct{}{}:
+		defer func() { <-r.dials }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	raw, err := guest.DialPort(ctx, r.ns, r.m.CID, port)
-	if err != nil {
-		return nil, err
-	}
-	conn, ok := raw.(forward.Conn)
-	if !ok { // package vsock promises it
-		return nil, errors.Join(fmt.Errorf("a %T can't end one direction", raw), raw.Close())
-	}
-	if !r.alive() || !anchor.Holds() {
-		forward.Reset(conn)
-		return nil, guest.ErrGone
-	}
-	return conn, nil
+	err = insist(ctx, func() (err error) {
+		conn, err = guest.DialPort(ctx, r.ns, r.m.CID, port)
+		return err
+	})
+	return conn, err
 }
 
-// hold returns the anchor, a new one if that of before is broken.
-func (r *Route) hold(ctx context.Context) (*guest.Anchor, error) {
+// handler returns what passes a connection on to target. It is reset when the guest is
+// another one than it began with: one that has restarted.
+func (r *Route) handler(relay *forward.Relay, target configs.Endpoint) func(context.Context, forward.Conn) error {
+	return func(ctx context.Context, client forward.Conn) error {
+		there, anchor, err := r.reach(ctx, target)
+		if err != nil {
+			forward.Reset(client)
+			return err
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			select {
+			case <-anchor.Broken():
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		_ = relay.Join(ctx, client, there) // both sides were told
+		cancel()
+		<-watched
+		return nil
+	}
+}
+
+// hold returns the anchor, a new one if that of before is broken, and the SSH
+// connection where that is the anchor.
+func (r *Route) hold(ctx context.Context) (*guest.Anchor, *guest.Client, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.anchor != nil && r.anchor.Holds() {
-		return r.anchor, nil
+		return r.anchor, r.client, nil
 	}
 	r.letGo()
 	var err error
-	switch r.m.Spec.Image {
-	case configs.ImageProbe:
+	switch r.m.Spec.Guest() {
+	case configs.GuestProbe:
 		r.anchor, err = guest.AnchorProbe(ctx, r.ns, r.m.CID, r.m.UUID)
-	case configs.ImageLinux:
+	case configs.GuestLinux:
 		r.anchor, err = guest.AnchorAgent(ctx, r.ns, r.m.CID, r.key)
 	default:
 		err = r.connect(ctx)
 	}
-	return r.anchor, err
-}
-
-// ssh returns the SSH connection, which is the anchor as well.
-func (r *Route) ssh(ctx context.Context) (*guest.Client, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.anchor == nil || !r.anchor.Holds() {
-		r.letGo()
-		if err := r.connect(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return r.client, nil
+	return r.anchor, r.client, err
 }
 
 func (r *Route) connect(ctx context.Context) error {

@@ -15,15 +15,22 @@ import (
 // watches it has had enough. A service manager waits longer (systemd: 90 s).
 const runGrace = 30 * time.Second
 
-// Run launches the machine that spec describes, waits until it ends, removes it
-// and returns QEMU's exit status; 128 and more say that QEMU died of a signal.
+// Run launches the machine that spec describes, waits until it ends, removes it, or
+// with [Keeping] leaves it down, and returns QEMU's exit status; 128 and more say that QEMU died of a signal.
 // Attach is called once the machine runs, and when it returns the machine is
 // stopped, as it is when ctx ends; it may watch the console until that ends.
 //
 // Run fails as [Launcher.Launch] does, with attach's error, and with ctx's; the
-// machine is removed in any case.
-func (l *Launcher) Run(ctx context.Context, spec configs.Machine, attach func(context.Context, store.Machine) error) (exit int, err error) {
-	m, err := l.Launch(ctx, spec, Detached())
+// machine is removed or down in any case. With [Keeping] a machine that is there is
+// started, one that runs (whoever ran it was killed) is stopped first, and Run
+// fails with a [*SpecError] if it differs from spec.
+func (l *Launcher) Run(ctx context.Context, spec configs.Machine, attach func(context.Context, store.Machine) error, opts ...Option) (exit int, err error) {
+	keep := gather(opts).keep
+	launch := l.Launch
+	if keep {
+		launch = l.launchKept
+	}
+	m, err := launch(ctx, spec, Detached())
 	if err != nil {
 		return 0, err
 	}
@@ -37,11 +44,33 @@ func (l *Launcher) Run(ctx context.Context, spec configs.Machine, attach func(co
 		err = errors.Join(err, kill(clean, m.QEMU))
 	}
 	exit = exitStatus(m.QEMU.PID)
-	downErr := l.Down(clean, m.Name, 0)
+	down := l.Down
+	if keep {
+		down = l.Stop
+	}
+	downErr := down(clean, m.Name, 0)
 	if errors.Is(downErr, fs.ErrNotExist) {
 		downErr = nil // somebody was quicker
 	}
 	return exit, errors.Join(err, downErr)
+}
+
+// launchKept launches a machine, or starts the one that there is.
+func (l *Launcher) launchKept(ctx context.Context, spec configs.Machine, opts ...Option) (store.Machine, error) {
+	m, err := l.record(ctx, spec.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l.Launch(ctx, spec, opts...)
+	}
+	if err != nil {
+		return store.Machine{}, err
+	}
+	if d := differences(m, spec); len(d) > 0 {
+		return store.Machine{}, &SpecError{Name: m.Name, Fields: d}
+	}
+	if err := l.Stop(ctx, m.Name, runGrace); err != nil {
+		return store.Machine{}, err
+	}
+	return l.Start(ctx, m.Name, opts...)
 }
 
 // attend calls attach and returns when it does or when QEMU has ended; the

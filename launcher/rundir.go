@@ -24,11 +24,24 @@ func (f folder) console() string { return filepath.Join(f.run, "console.sock") }
 func (f folder) initrd() string  { return filepath.Join(f.run, "initrd") }
 
 // overlay is what a disk guest writes into.
-func (f folder) overlay(ephemeral bool) string {
+func (f folder) overlay(ephemeral bool) string { return f.lasting(ephemeral, "disk.qcow2") }
+
+// nvram is where a UEFI firmware keeps its variables.
+func (f folder) nvram(ephemeral bool) string { return f.lasting(ephemeral, "nvram.qcow2") }
+
+// base tells what the image below the overlay was like.
+func (f folder) base() string { return filepath.Join(f.state, "base.json") }
+
+// tpm is the folder where a TPM keeps its state.
+func (f folder) tpm(ephemeral bool) string { return f.lasting(ephemeral, "tpm") }
+
+// lasting returns the place of a file that lasts as long as the machine, or with
+// ephemeral as long as its QEMU.
+func (f folder) lasting(ephemeral bool, name string) string {
 	if ephemeral {
-		return filepath.Join(f.run, "disk.qcow2")
+		return filepath.Join(f.run, name)
 	}
-	return filepath.Join(f.state, "disk.qcow2")
+	return filepath.Join(f.state, name)
 }
 
 // credential is the file that QEMU takes a guest's credential from.

@@ -72,6 +72,17 @@ func sharedByDaemon(shares []Share) bool {
 	return false
 }
 
+// opensFolders reports whether QEMU itself opens the files of one of the shares, by
+// their paths and with the owners that the guest asks for: only root can.
+func opensFolders(shares []Share) bool {
+	for _, s := range shares {
+		if s.Type == configs.Mount9p {
+			return true
+		}
+	}
+	return false
+}
+
 // shareModules returns the kernel modules that a guest needs for shares.
 func shareModules(shares []Share) []string {
 	var names []string
@@ -85,9 +96,9 @@ func shareModules(shares []Share) []string {
 	return names
 }
 
-// Fstab returns a line of fstab(5) for each of the shares: how a guest that has
+// fstab returns a line of fstab(5) for each of the shares: how a guest that has
 // systemd mounts them, see fstab.extra in systemd.system-credentials(7).
-func Fstab(shares []Share) []string {
+func fstab(shares []Share) []string {
 	var lines []string
 	for _, s := range shares {
 		kind, options := s.Type, "rw"

@@ -160,6 +160,11 @@ func (l *Launcher) settle(ctx context.Context, m *store.Machine) error {
 		}
 		removeSockets(m.Spec)
 	}
+	if m.Spec.Limits != (configs.Limits{}) {
+		if err := dropGroup(ctx, cgroupRoot, m.UUID); err != nil {
+			return fmt.Errorf("stop machine %q: %w", m.Name, err)
+		}
+	}
 	l.step("stop:cid")
 	if nsErr == nil {
 		if err := l.settleCID(ctx, ns, *m); err != nil {

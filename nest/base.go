@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/image"
 )
 
@@ -136,10 +137,16 @@ func findProgram(name string) (string, bool) {
 	return "", false
 }
 
-// blobs returns the firmware files that this machine has.
+// blobs returns the firmware files that this machine has, a UEFI's with the
+// descriptor by which it is found.
 func blobs() []image.Library {
 	names, dirs := firmware()
 	var all []image.Library
+	if f, err := image.FindUEFI(configs.BoardPC); err == nil { // else disks in the nest boot by BIOS
+		all = append(all,
+			image.Library{Path: filepath.Join("/usr/share/qemu/firmware", filepath.Base(f.Descriptor)), From: f.Descriptor},
+			image.Library{Path: f.Code.Path, From: f.Code.Path}, image.Library{Path: f.Vars.Path, From: f.Vars.Path})
+	}
 	for _, name := range names {
 		for _, dir := range dirs {
 			if from := filepath.Join(dir, name); exists(from) {

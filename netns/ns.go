@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/vmlaunch/vmlaunch/vsock"
@@ -30,13 +31,17 @@ type inode struct{ dev, ino uint64 }
 //	""      the one this process started in
 //	NAME    a pin under /run/netns, whoever made it
 //	pid:N   the one process N is in, as of now
+//	container:NAME
+//	        the one that container is in, as of now: podman, docker or nerdctl is
+//	        asked, or the one that stands before the name, as in container:podman/NAME
 //	a path  of a namespace file; it has a slash
 //
 // The caller closes the NS. Open fails with [fs.ErrNotExist] if there is none,
-// with [fs.ErrPermission] if this user may not open or enter it, and with
+// with [fs.ErrPermission] if this user may not open or enter it, with
+// [errors.ErrUnsupported] if there is nobody to ask about containers, and with
 // [ErrBadName] if ref is none of these.
 func Open(ref string) (*NS, error) {
-	path, lasting, err := refPath(ref)
+	path, lasting, err := findPath(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +55,22 @@ func Open(ref string) (*NS, error) {
 	}
 	n.ref = chooseRef(lasting, n.isAt(ownPath), n.isAt("/proc/1/ns/net"), namesOf(n.key))
 	return n, nil
+}
+
+// findPath is refPath that also finds containers.
+func findPath(ref string) (path, lasting string, err error) {
+	if !strings.HasPrefix(ref, containerPrefix) {
+		return refPath(ref)
+	}
+	c, err := parseContainer(ref)
+	if err != nil {
+		return "", "", err
+	}
+	pid, err := c.pid()
+	if err != nil {
+		return "", "", fmt.Errorf("netns %q: %w", ref, err)
+	}
+	return fmt.Sprintf("/proc/%d/ns/net", pid), ref, nil
 }
 
 // identify makes an NS of f, without a ref. It takes f: if it fails, f is closed.

@@ -46,7 +46,7 @@ func pinPath(name string) (string, error) {
 
 // refPath returns the path of the namespace file that ref means, by the rules
 // told at [Open], and how to say ref so that it means the same in any working
-// directory. It looks at no file.
+// directory. It looks at no file. Containers have no path: see [container.pid].
 func refPath(ref string) (path, lasting string, err error) {
 	if ref == "" {
 		return ownPath, ref, nil
@@ -69,14 +69,17 @@ func refPath(ref string) (path, lasting string, err error) {
 	return path, ref, err
 }
 
-// chooseRef decides what an open namespace is called from now on: by the name
-// it was opened by, else empty if this process is at home in it and that is
+// chooseRef decides what an open namespace is called from now on: by the name, or
+// the container, it was opened by, else empty if this process is at home in it and that is
 // the host's first namespace, else by the first of its names, else empty at
 // home, else by the path or pid it was opened by.
 //
 // A process that was started by `ip netns exec blue` thus says "blue", which
 // leads there later and from elsewhere too, and not "".
 func chooseRef(given string, own, first bool, names []string) string {
+	if strings.HasPrefix(given, containerPrefix) {
+		return given // which leads to the container of then, not to the namespace of now
+	}
 	for _, name := range names {
 		if name == given {
 			return given

@@ -95,6 +95,7 @@ func TestChooseRef(t *testing.T) {
 		"by process, named":            {"pid:7", false, false, []string{"azure", "blue"}, "azure"},
 		"by process, nameless":         {"pid:7", false, false, nil, "pid:7"},
 		"by own process":               {"pid:7", true, true, nil, ""},
+		"by container, named":          {"container:web", true, true, []string{"blue"}, "container:web"},
 		"by path, named":               {"/run/netns/blue", false, false, []string{"blue"}, "blue"},
 		"by path, nameless":            {"/tmp/x", false, false, nil, "/tmp/x"},
 		"the host from inside another": {"pid:1", false, true, nil, "pid:1"},

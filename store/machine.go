@@ -32,7 +32,8 @@ type Machine struct {
 	Launcher proc.ID `json:"launcher,omitzero"` // who is at work on it, while starting or stopping
 	RunDir   string  `json:"run_dir,omitempty"`
 
-	NICs []NIC `json:"nics,omitempty"` // of its last start, in the order of the spec's networks
+	NICs []NIC  `json:"nics,omitempty"` // of its last start, in the order of the spec's networks
+	UID  uint32 `json:"uid,omitempty"`  // that QEMU runs as, if it is one of its own
 
 	NotifyPort uint32 `json:"notify_port,omitempty"` // vsock port on which the guest says that it is ready
 

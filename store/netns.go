@@ -15,6 +15,7 @@ type Netns struct {
 	ID      netns.ID   `json:"id,omitzero"`
 	Mode    vsock.Mode `json:"mode,omitzero"`
 	Created time.Time  `json:"created,omitzero"`
+	Lab     string     `json:"lab,omitempty"` // the copy of a lab that it was made for
 	Pending bool       `json:"pending,omitempty"` // it is being made or removed
 }
 

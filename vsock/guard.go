@@ -125,9 +125,9 @@ func claimError(c CID, err error) error {
 		if own, ownErr := OwnCID(); ownErr == nil && own == c {
 			return fmt.Errorf("%w: it is this host's own, which is a guest itself", ErrInUse)
 		}
-		return ErrInUse
+		return &answer{ErrInUse, unix.EADDRINUSE}
 	case errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("%w: the kernel refuses it", ErrBadCID)
+		return &answer{fmt.Errorf("%w: the kernel refuses it", ErrBadCID), unix.EINVAL}
 	case errors.Is(err, unix.ENOTTY):
 		return vhostOpenError(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"time"
 
 	mdvsock "github.com/mdlayher/vsock"
@@ -27,11 +28,37 @@ type Listener struct{ l *mdvsock.Listener }
 // [fs.ErrPermission] for a port below 1024 without CAP_NET_BIND_SERVICE, and
 // with a [*MissingError] where there is no vsock.
 func Listen(port uint32) (*Listener, error) {
-	l, err := mdvsock.ListenContextID(uint32(Any), port, nil)
+	l, err := open(port)
 	if err != nil {
 		return nil, listenError(port, err)
 	}
 	return &Listener{l}, nil
+}
+
+// backlog is how many connections may wait to be accepted. A guest's kernel resets what
+// comes beyond it, where TCP would have its peer try again, so a thousand at once need
+// more than the library's 128. See virtio_transport_recv_listen of Linux.
+const backlog = 4096
+
+// open makes the socket.
+func open(port uint32) (*mdvsock.Listener, error) {
+	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if port == 0 {
+		port = unix.VMADDR_PORT_ANY
+	}
+	err = unix.Bind(fd, &unix.SockaddrVM{CID: uint32(Any), Port: port})
+	if err == nil {
+		err = unix.Listen(fd, backlog)
+	}
+	f := os.NewFile(uintptr(fd), "vsock")
+	defer f.Close() // FileListener makes a copy
+	if err != nil {
+		return nil, err
+	}
+	return mdvsock.FileListener(f)
 }
 
 // listenError gives the kernel's answer to bind and listen its meaning.

@@ -86,9 +86,9 @@ func childModeError(m Mode, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("set child_ns_mode to %v: %w", m, ErrLocked)
+		return fmt.Errorf("set child_ns_mode to %v: %w", m, &answer{ErrLocked, unix.EBUSY})
 	case errors.Is(err, unix.EPERM) && m == Global:
-		return fmt.Errorf("set child_ns_mode to %v: %w (children of a local namespace are local)", m, fs.ErrPermission)
+		return fmt.Errorf("set child_ns_mode to %v: %w (children of a local namespace are local)", m, &answer{fs.ErrPermission, unix.EPERM})
 	case errors.Is(err, unix.EROFS):
 		return fmt.Errorf("set child_ns_mode to %v: %w: /proc/sys is read-only, as in most containers (try: mount -o remount,rw /proc/sys)", m, fs.ErrPermission)
 	case errors.Is(err, fs.ErrPermission):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func (s *server) forward(ctx context.Context, client forward.Conn) error {
 	case there == nil: // it only asked who we are, and keeps the line
 		stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 		defer stop()
-		_, _ = client.Read(make([]byte, 1))
+		_, _ = io.Copy(io.Discard, client) // a word now and then, see guest.Anchor
 		return client.Close()
 	}
 	_ = s.relay.Join(ctx, there, leg) // both sides were told

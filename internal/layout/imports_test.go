@@ -14,8 +14,12 @@ import (
 // "internal/*" stands for every package under internal that is not for tests.
 func mayImport() map[string][]string {
 	return map[string][]string{
-		"cmd/vmlaunch":         {"cmd/vmlaunch/command"},
-		"cmd/vmlaunch/command": {"launcher", "guest", "forward", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
+		"cmd/vmlaunch": {"cmd/vmlaunch/command"},
+		"scenario":     {"lab", "fleet", "launcher", "guest", "vsock", "netns", "configs"},
+		"lab":          {"fleet", "launcher", "store", "vsock", "netns", "configs"},
+		"fleet":        {},
+
+		"cmd/vmlaunch/command": {"scenario", "lab", "fleet", "launcher", "guest", "forward", "cidalloc", "image", "nest", "store", "vsock", "netns", "qmp", "configs", "internal/*"},
 		"cmd/vmlaunch-guest":   {"internal/agentconfig", "internal/tunnel", "vsock", "forward"},
 
 		"launcher": {"links", "guest", "forward", "cidalloc", "image", "store", "vsock", "netns", "qmp", "configs", "internal/*"},

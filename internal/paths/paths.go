@@ -15,9 +15,14 @@ type Dirs struct {
 	Cache string // may be deleted at any time
 
 	Settings string // the file: written by people only
+	Catalog  string // the same, with the disk images that can be pulled by name
 }
 
-const settingsName = "config.yaml"
+// The names of the files that people write.
+const (
+	settingsName = "config.yaml"
+	catalogName  = "catalog.yaml"
+)
 
 // Resolve returns the folders below root, or, with root empty, the system's for
 // the root user and those of the XDG base directory specification for others.
@@ -35,12 +40,14 @@ func Resolve(root string) (Dirs, error) {
 			Cache: filepath.Join(abs, "cache"),
 
 			Settings: filepath.Join(abs, settingsName),
+			Catalog:  filepath.Join(abs, catalogName),
 		}, nil
 	}
 	if os.Geteuid() == 0 {
 		return Dirs{
 			State: "/var/lib/vmlaunch", Run: "/run/vmlaunch", Cache: "/var/cache/vmlaunch",
 			Settings: "/etc/vmlaunch/" + settingsName,
+			Catalog:  "/etc/vmlaunch/" + catalogName,
 		}, nil
 	}
 	return user(os.Getenv)
@@ -70,6 +77,7 @@ func user(getenv func(string) string) (Dirs, error) {
 	if d.State == "" || d.Cache == "" || d.Settings == settingsName {
 		return Dirs{}, fmt.Errorf("choose folders: no absolute HOME in the environment (name one: --root DIR)")
 	}
+	d.Catalog = filepath.Join(filepath.Dir(d.Settings), catalogName)
 	d.Run = filepath.Join(d.State, "run")
 	if v := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(v) {
 		d.Run = filepath.Join(v, "vmlaunch")

@@ -33,13 +33,16 @@ const (
 	SSH                          // ssh, of OpenSSH
 	Tools                        // ip, unshare and nsenter
 	QEMUImg                      // qemu-img
+	UEFI                         // a UEFI firmware with its descriptor for QEMU
+	SWTPM                        // swtpm, a software TPM
+	Virtiofsd                    // a virtiofsd, wherever the distribution has it
 	Passt                        // passt
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, Passt, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Virtiofsd, Passt, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -73,6 +76,12 @@ func (n Need) String() string {
 		return "tools"
 	case QEMUImg:
 		return "qemu-img"
+	case UEFI:
+		return "uefi"
+	case SWTPM:
+		return "swtpm"
+	case Virtiofsd:
+		return "virtiofsd"
 	case Passt:
 		return "passt"
 	case Vmlaunch:
@@ -110,6 +119,12 @@ func (n Need) hint() string {
 		return "apt-get install iproute2 util-linux"
 	case QEMUImg:
 		return "apt-get install qemu-utils"
+	case UEFI:
+		return "apt-get install ovmf"
+	case SWTPM:
+		return "apt-get install swtpm"
+	case Virtiofsd:
+		return "apt-get install virtiofsd, or qemu-system-common before Debian 13"
 	case Passt:
 		return "apt-get install passt"
 	case Vmlaunch:

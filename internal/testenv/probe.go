@@ -42,6 +42,10 @@ func (n Need) probe(promised []Need) error {
 	case Passt:
 		_, err := exec.LookPath("passt")
 		return err
+	case UEFI:
+		return probeUEFI()
+	case SWTPM:
+		return exec.Command("swtpm", "--version").Run()
 	case QEMUImg:
 		return exec.Command("qemu-img", "--version").Run()
 	case QEMU:
@@ -72,6 +76,8 @@ func (n Need) probe(promised []Need) error {
 		return probeFile(DistroFolder, "disk.qcow2")
 	case Tools:
 		return probeTools("ip", "unshare", "nsenter")
+	case Virtiofsd:
+		return probeAny("virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 	case Vmlaunch:
 		return probeTools(Binary())
 	}
@@ -156,4 +162,27 @@ func probeTools(tools ...string) error {
 		}
 	}
 	return nil
+}
+
+// probeUEFI looks for a descriptor where distributions have them: which one is
+// taken is what tests are about.
+func probeUEFI() error {
+	paths, err := filepath.Glob("/usr/share/qemu/firmware/*.json")
+	if err == nil && len(paths) == 0 {
+		err = fmt.Errorf("no descriptor in /usr/share/qemu/firmware")
+	}
+	return err
+}
+
+// probeAny wants one of several names or places of a program.
+func probeAny(tools ...string) error {
+	var errs []error
+	for _, tool := range tools {
+		_, err := exec.LookPath(tool)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,7 @@ type app struct {
 	args     []string // as given, for the same command in the nest
 	started  bool     // the command line was right
 	progress progress
+	telling  sync.Mutex // held while a line is printed: several machines may be dealt with at once
 
 	root          string
 	nest          bool
@@ -71,6 +73,8 @@ func (a *app) print(r report) error {
 
 // tell prints one line about what was done, unless --quiet.
 func (a *app) tell(format string, args ...any) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
 	a.progress.Done()
 	if !a.quiet {
 		fmt.Fprintf(a.host.Out, format+"\n", args...)

@@ -26,7 +26,7 @@ func oneCID(cmd *cobra.Command, args []string) error {
 
 // netnsFlag adds the flag that says in which namespace a CID is meant.
 func netnsFlag(cmd *cobra.Command, ref *string) {
-	cmd.Flags().StringVar(ref, "netns", "", "as seen from network namespace `NS`: a name, a path, or pid:N (default: this one)")
+	cmd.Flags().StringVar(ref, "netns", "", "as seen from network namespace `NS`: a name, a path, pid:N or container:NAME (default: this one)")
 	completeWith(cmd, "netns", namespaceNames)
 }
 

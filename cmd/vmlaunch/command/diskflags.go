@@ -16,6 +16,8 @@ func (f *machineFlags) addDisks(fs *pflag.FlagSet) {
 	fs.StringVar(&f.diskSize, "disk-size", "", "grow the machine's disk to `SIZE`, such as 20G; its image stays as it is")
 	fs.BoolVar(&m.Ephemeral, "ephemeral", false, "forget what was written to the machine's disk when it stops")
 	fs.StringArrayVar(&f.disks, "disk", nil, "one more disk: `[OPTION,…:]PATH` of an image that the guest writes into; options are ro, format=raw|qcow2, bus=BUS, serial=WORD; may be repeated")
+	fs.StringVar(&m.Firmware, "firmware", "", "what boots the machine's disk: bios (default) or uefi")
+	fs.BoolVar(&m.TPM, "tpm", false, "give the machine a TPM 2.0, by swtpm")
 	fs.StringVar(&m.DiskBus, "disk-bus", "", "`BUS` of disks: virtio-blk (default) or virtio-scsi")
 }
 

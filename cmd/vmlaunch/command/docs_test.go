@@ -4,10 +4,12 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/internal/layout"
 	"github.com/vmlaunch/vmlaunch/launcher"
 )
@@ -59,4 +61,26 @@ func verbRow(parent string, cmd *cobra.Command) string {
 		rows += verbRow(parent+cmd.Name()+" ", sub)
 	}
 	return rows
+}
+
+// TestDocsLabs holds the tables of keys and of steps to what is read.
+func TestDocsLabs(t *testing.T) {
+	table := func(keys []configs.Key) string {
+		rows := "| key | says |\n|---|---|\n"
+		for _, k := range keys {
+			doc := k.Doc
+			if k.Allow != nil {
+				doc += ": " + strings.Join(k.Allow, ", ")
+			}
+			rows += "| `" + k.Name + "` | " + doc + " |\n"
+		}
+		return rows
+	}
+	layout.Block(t, "docs/LABS.md", "lab keys", table(configs.LabKeys()))
+	layout.Block(t, "docs/LABS.md", "machine keys", table(configs.MachineKeys()))
+	steps := "| step | does | takes | shows |\n|---|---|---|---|\n"
+	for _, v := range configs.StepVerbs() {
+		steps += "| `" + v.Name + "` | " + v.Doc + " | " + strings.Join(v.Fields, ", ") + " | " + strings.Join(v.Shows, ", ") + " |\n"
+	}
+	layout.Block(t, "docs/SCENARIOS.md", "step verbs", steps)
 }

@@ -19,6 +19,7 @@ type execOptions struct {
 	tty bool
 	env []string
 	dir string
+	choice
 }
 
 func newExec(a *app) *cobra.Command {
@@ -30,11 +31,18 @@ func newExec(a *app) *cobra.Command {
 exit code passed through. Exit code 125 means that it could not be run. Flags
 end at NAME: what follows belongs to the command.
 
+With --lab or --all there is no NAME: it runs in all those machines at once, and
+each line of what it prints begins with the machine's. If it fails in some of them
+the exit code is 10.
+
 A probe machine has no programs: the words are one line of its control protocol,
 and its answer is printed; exit code 1 if that is ERR.`,
-		Args:              nameAndCommand,
+		Args:              o.args,
 		ValidArgsFunction: a.machineNames(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.flagged() {
+				return o.runAll(cmd, a, args)
+			}
 			return passThrough(o.run(cmd.Context(), a, args[0], behindName(args)))
 		},
 	}
@@ -42,7 +50,23 @@ and its answer is printed; exit code 1 if that is ERR.`,
 	cmd.Flags().BoolVarP(&o.tty, "tty", "t", false, "give the command a terminal")
 	cmd.Flags().StringArrayVarP(&o.env, "env", "e", nil, "set `NAME=VALUE` for it; may be repeated")
 	cmd.Flags().StringVarP(&o.dir, "workdir", "w", "", "run it in `DIR`")
+	o.add(cmd)
 	return cmd
+}
+
+// args asks for a name and a command, or for a command alone if flags choose.
+func (o *execOptions) args(cmd *cobra.Command, args []string) error {
+	switch {
+	case o.all && o.lab != "":
+		return usagef("exec: --all or --lab, not both")
+	case !o.flagged():
+		return nameAndCommand(cmd, args)
+	case len(args) == 0:
+		return usagef("exec: want a command")
+	case o.tty:
+		return usagef("exec: --tty is for one machine")
+	}
+	return nil
 }
 
 func (o *execOptions) run(ctx context.Context, a *app, name string, words []string) (exit int, err error) {
@@ -57,12 +81,11 @@ func (o *execOptions) run(ctx context.Context, a *app, name string, words []stri
 	if v.Spec.Guest() == configs.GuestProbe {
 		return askProbe(ctx, l, name, strings.Join(words, " "), a.host.Out)
 	}
-	return runInGuest(ctx, a, l, name, o.command(a, words))
+	return runInGuest(ctx, a, l, name, a.streams(o.command(words)))
 }
 
-func (o *execOptions) command(a *app, words []string) guest.Command {
-	c := guest.Command{Args: words, Env: o.env, Dir: o.dir, TTY: o.tty}
-	return a.streams(c)
+func (o *execOptions) command(words []string) guest.Command {
+	return guest.Command{Args: words, Env: o.env, Dir: o.dir, TTY: o.tty}
 }
 
 // streams connects a command in a guest to what vmlaunch was given, the

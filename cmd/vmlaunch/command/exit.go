@@ -8,7 +8,10 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/guest"
+	"github.com/vmlaunch/vmlaunch/image"
+	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
 	"github.com/vmlaunch/vmlaunch/netns"
@@ -33,6 +36,7 @@ const (
 	MachineFailed Code = 8   // the machine did not start, or ended
 	StateUnusable Code = 9   // the state file is damaged, or too new
 	Partial       Code = 10  // some machines failed, the rest stand
+	NotAsExpected Code = 12  // a scenario did not show what it has to
 	WrongGuest    Code = 11  // another guest answers than was meant
 	OwnFailure    Code = 125 // exec and its like: our failure, not the program's
 	Interrupted   Code = 130 // ended by Ctrl-C or SIGTERM
@@ -56,6 +60,7 @@ func meanings() []meaning {
 		{"9", "the state file is damaged, or of a newer vmlaunch"},
 		{"10", "some of several machines failed, the rest stand"},
 		{"11", "another guest answers at the machine's CID; nothing was sent to it"},
+		{"12", "a scenario did not show what it has to"},
 		{"125", "`exec`, `shell`, `nest run`, `netns exec`: our failure, not the program's"},
 		{"130", "interrupted by Ctrl-C, SIGTERM or SIGHUP"},
 		{"n", "`exec` and its like: the program's own exit code, passed through"},
@@ -76,13 +81,16 @@ func causes() []cause {
 	return []cause{
 		{Interrupted, "`context.Canceled` after a signal", is(context.Canceled)},
 		{OwnFailure, "any, from `exec` and its like", as[*ownFailure]},
+		{NotAsExpected, "`command.ErrNotAsExpected`", is(ErrNotAsExpected)},
 		{Partial, "`*command.PartialError`", as[*PartialError]},
 		{Usage, "`command.ErrUsage`", is(ErrUsage)},
 		{Usage, "`vsock.ErrBadCID`", is(vsock.ErrBadCID)},
 		{Usage, "`vsock.ErrBadMode`", is(vsock.ErrBadMode)},
 		{Usage, "`netns.ErrBadName`", is(netns.ErrBadName)},
 		{Usage, "`configs.Errors`", as[configs.Errors]},
+		{Usage, "`*image.DiskError`", as[*image.DiskError]},
 		{Usage, "`configs.FileErrors`", as[configs.FileErrors]},
+		{Usage, "`*image.DigestError`", as[*image.DigestError]},
 		{WrongGuest, "`guest.ErrIdentity`", is(guest.ErrIdentity)},
 		{CIDConflict, "`cidalloc.ErrTaken`", is(cidalloc.ErrTaken)},
 		{CIDConflict, "`cidalloc.ErrExhausted`", is(cidalloc.ErrExhausted)},
@@ -93,6 +101,7 @@ func causes() []cause {
 		{StateUnusable, "`store.ErrCorrupt`", is(store.ErrCorrupt)},
 		{TimedOut, "`store.ErrLocked`", is(store.ErrLocked)},
 		{Unable, "`errors.ErrUnsupported`", is(errors.ErrUnsupported)},
+		{CIDConflict, "`*lab.ClashError`", as[*lab.ClashError]},
 		{Conflict, "`*launcher.PhaseError`", as[*launcher.PhaseError]},
 		{NotFound, "`fs.ErrNotExist`", is(fs.ErrNotExist)},
 		{Conflict, "`fs.ErrExist`", is(fs.ErrExist)},
@@ -168,13 +177,14 @@ func (e *PartialError) Error() string {
 // Unwrap gives the failures.
 func (e *PartialError) Unwrap() []error { return e.Errs }
 
-// forEach calls fn for every name and goes on after a failure. It returns nil,
-// the failures joined if all failed, or a [*PartialError].
-func forEach(names []string, fn func(name string) error) error {
+// forEach calls fn for every name, several at once, and goes on after a failure.
+// It returns nil, the failures in the order of the names joined if all failed, or a
+// [*PartialError].
+func forEach(ctx context.Context, names []string, fn func(ctx context.Context, name string) error) error {
 	var errs []error
-	for _, name := range names {
-		if err := fn(name); err != nil {
-			errs = append(errs, err)
+	for _, r := range fleet.Each(ctx, names, atOnce, fn) {
+		if r.Err != nil {
+			errs = append(errs, r.Err)
 		}
 	}
 	if len(errs) == 0 || len(errs) == len(names) {

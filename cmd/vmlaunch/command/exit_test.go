@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/layout"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/nest"
@@ -33,10 +35,12 @@ func TestExitCodes(t *testing.T) {
 		{"blueprint", configs.Errors{{Field: "memory", Value: "1M", Problem: "want more"}}, 2},
 		{"bad name of a namespace", netns.ErrBadName, 2},
 		{"bad mode", vsock.ErrBadMode, 2},
+		{"bad disk image", fmt.Errorf("up: %w", &image.DiskError{Path: "/x"}), 2},
 		{"not found", fmt.Errorf("machine: %w", fs.ErrNotExist), 3},
 		{"exists", fs.ErrExist, 4},
 		{"wrong phase", &launcher.PhaseError{Name: "web"}, 4},
 		{"namespace in use", &launcher.InUseError{Netns: "red", Machines: []string{"web"}}, 4},
+		{"disk image in use", &launcher.ImageInUseError{Path: "/x"}, 4},
 		{"cid taken", fmt.Errorf("up: %w", cidalloc.ErrTaken), 5},
 		{"no cid left", cidalloc.ErrExhausted, 5},
 		{"missing device", &vsock.MissingError{What: "/dev/vhost-vsock"}, 6},
@@ -108,10 +112,10 @@ func TestForEachGoesOn(t *testing.T) {
 		{"all fail alike", names, NotFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			called := 0
-			err := forEach(names, func(name string) error { called++; return boom(c.bad...)(name) })
-			if got := Of(err); got != c.want || called != len(names) {
-				t.Errorf("exit code %d after %d calls, want %d after %d: %v", got, called, c.want, len(names), err)
+			var called atomic.Int32
+			err := forEach(t.Context(), names, func(_ context.Context, name string) error { called.Add(1); return boom(c.bad...)(name) })
+			if got := Of(err); got != c.want || int(called.Load()) != len(names) {
+				t.Errorf("exit code %d after %d calls, want %d after %d: %v", got, called.Load(), c.want, len(names), err)
 			}
 		})
 	}

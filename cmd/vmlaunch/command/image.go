@@ -9,19 +9,23 @@ import (
 )
 
 func newImage(a *app) *cobra.Command {
-	return group("image", "Built-in guests and kernels, and the cache they are kept in", newImageLs(a), newImageBuild(a))
+	return group("image", "Disk images, built-in guests and kernels, and the cache they are kept in", newImageLs(a), newImagePull(a), newImageBuild(a), newImageRm(a))
 }
 
 func newImageLs(a *app) *cobra.Command {
-	return &cobra.Command{
+	var fromCatalog bool
+	cmd := &cobra.Command{
 		Use:               "ls",
-		Short:             "List what the cache holds",
+		Short:             "List what the cache holds, or what the catalog names",
 		Args:              noArgs,
 		ValidArgsFunction: noCompletion,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cache, err := a.cache()
 			if err != nil {
 				return err
+			}
+			if fromCatalog {
+				return a.printCatalog(cache)
 			}
 			entries, err := cache.List(cmd.Context())
 			if err != nil {
@@ -30,6 +34,8 @@ func newImageLs(a *app) *cobra.Command {
 			return a.print(imageReport(entries))
 		},
 	}
+	cmd.Flags().BoolVar(&fromCatalog, "catalog", false, "list the images that can be pulled by name (catalog.yaml, beside config.yaml)")
+	return cmd
 }
 
 func newImageBuild(a *app) *cobra.Command {

@@ -1,6 +1,10 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
 
 func newInspect(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -17,6 +21,7 @@ func newInspect(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			user, group := launcher.Belonging(v.Machine)
 			return a.printJSON(inspectJSON{
 				machineJSON: toJSON(v),
 				UUID:        v.UUID,
@@ -25,6 +30,8 @@ func newInspect(a *app) *cobra.Command {
 				Spec:        v.Spec,
 				NICs:        v.NICs,
 				Ports:       l.Ports(v.Name),
+				RunAs:       user,
+				Group:       group,
 				RunDir:      v.RunDir,
 				Logs:        logsJSON(l.Logs(v.Name)),
 			})

@@ -28,8 +28,10 @@ func TestDocsJSON(t *testing.T) {
 		{"cid check, cid who", cidalloc.Status{}},
 		{"cid reserve", reservedJSON{}},
 		{"netns ls, netns inspect", netnsJSON{}},
+		{"snapshot ls", []snapshotJSON{}},
 		{"repair", []launcher.Repair{}},
-		{"image ls, image build", []image.Entry{}},
+		{"image ls, image pull, image build", []image.Entry{}},
+		{"image ls --catalog", []catalogJSON{}},
 		{"nest ls", []nestJSON{}},
 		{"state check", stateJSON{}},
 		{"state dump", dumpJSON{}},
@@ -50,6 +52,10 @@ func fields(b *strings.Builder, prefix string, t reflect.Type) {
 	}
 	if t.Kind() == reflect.Slice {
 		fields(b, prefix+"[]", t.Elem())
+		return
+	}
+	if t.Kind() == reflect.Map {
+		fields(b, prefix+".*", t.Elem())
 		return
 	}
 	if isText(t) || t.Kind() != reflect.Struct {

@@ -16,7 +16,7 @@ func TestLogsPrintsTheRightOne(t *testing.T) {
 	}
 	logs := launcher.New(launcher.Config{Dirs: dirs}).Logs("apple")
 	for path, text := range map[string]string{
-		logs.Console: "this boot", logs.ConsolePrevious: "last boot", logs.QEMU: "qemu now", logs.QEMUPrevious: "qemu then",
+		logs.Console: "up\nthis boot", logs.ConsolePrevious: "down\nlast boot\n", logs.QEMU: "qemu now", logs.QEMUPrevious: "qemu then",
 	} {
 		writeFile(t, path, text)
 	}
@@ -24,11 +24,17 @@ func TestLogsPrintsTheRightOne(t *testing.T) {
 		flags []string
 		want  string
 	}{
-		{nil, "this boot"},
-		{[]string{"--previous"}, "last boot"},
+		{nil, "up\nthis boot"},
+		{[]string{"--previous"}, "down\nlast boot\n"},
+		{[]string{"--tail", "1"}, "this boot"},
+		{[]string{"--tail", "0"}, ""},
+		{[]string{"--tail", "1", "--previous"}, "last boot\n"},
+		{[]string{"--tail", "1", "--follow"}, "this boot"},
+		{[]string{"--follow", "--previous"}, "down\nlast boot\nup\nthis boot"},
+		{[]string{"-f", "--previous", "--tail", "1"}, "last boot\nup\nthis boot"},
 		{[]string{"--qemu"}, "qemu now"},
 		{[]string{"--qemu", "--previous"}, "qemu then"},
-		{[]string{"--follow"}, "this boot"}, // the machine is down: it ends
+		{[]string{"--follow"}, "up\nthis boot"}, // the machine is down: it ends
 	} {
 		got := vmlaunchIn(t, root, nil, append([]string{"logs", "apple"}, c.flags...)...)
 		if got.stdout != c.want || got.code != OK {

@@ -1,9 +1,16 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
 
 func newLs(a *app) *cobra.Command {
-	return &cobra.Command{
+	var c choice
+	cmd := &cobra.Command{
 		Use:               "ls",
 		Aliases:           []string{"ps", "list"},
 		Short:             "List the machines and what they really do now",
@@ -17,6 +24,9 @@ func newLs(a *app) *cobra.Command {
 			views, err := l.Machines(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if c.lab != "" {
+				views = slices.DeleteFunc(views, func(v launcher.View) bool { return !c.has(v) })
 			}
 			machines := make([]machineJSON, len(views))
 			rows := make([][]string, len(views))
@@ -33,4 +43,6 @@ func newLs(a *app) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().StringVarP(&c.lab, "lab", "p", "", "only machines of the lab `NAME` and of its copies")
+	return cmd
 }

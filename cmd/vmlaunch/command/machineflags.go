@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/vsock"
@@ -19,11 +20,13 @@ type machineFlags struct {
 	memory  string
 	cid     string
 	timeout time.Duration
+	flags   map[string]bool // the names of them all
 
 	diskSize string
 	disks    []string
 
 	firstBoot firstBootFlags
+	resources resourceFlags
 	mounts    []string
 	networks  []string
 	ports     []string
@@ -32,7 +35,13 @@ type machineFlags struct {
 func (f *machineFlags) add(cmd *cobra.Command) {
 	fs, m := cmd.Flags(), &f.spec
 	fs.SortFlags = false
-	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, or the path of a disk image")
+	before := map[string]bool{}
+	fs.VisitAll(func(one *pflag.Flag) { before[one.Name] = true })
+	defer func() {
+		f.flags = map[string]bool{}
+		fs.VisitAll(func(one *pflag.Flag) { f.flags[one.Name] = !before[one.Name] })
+	}()
+	fs.StringVar(&m.Image, "image", "", "`IMAGE`: linux (default), probe, the path of a disk image, or the name of one that was pulled or is in the catalog")
 	fs.StringVar(&m.Kernel, "kernel", "", "kernel `REF`: host, light, distro:7.3, or a path (a disk boots its own unless told)")
 	fs.StringVar(&m.Initrd, "initrd", "", "initramfs `FILE` for the kernel of a disk guest")
 	fs.StringVar(&m.Append, "append", "", "`WORDS` added to the kernel's command line")
@@ -42,16 +51,18 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	f.addNetworks(fs)
 	fs.IntVar(&m.CPUs, "cpus", 0, "`N` virtual CPUs (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory, `SIZE` such as 512M or 2G")
+	f.addResources(fs)
 	fs.StringVar(&m.Netns, "netns", "", "network namespace `NS`: a name, a path, pid:N or container:NAME (default: this one)")
 	fs.StringVar(&m.Vsock, "vsock", "", "vsock `MODE` of the namespace, global or local; makes the namespace if there is none")
 	fs.StringVar(&f.cid, "cid", "", "vsock context ID `N`, in or outside cid.range (default: one of the range that is free)")
-	fs.StringArrayVarP(&f.ports, "publish", "p", nil, "let a port of this host lead into the machine, `LISTEN:TARGET` as 8080:80 (see port-forward); may be repeated")
+	fs.StringArrayVar(&f.ports, "publish", nil, "let a port of this host lead into the machine, `LISTEN:TARGET` as 8080:80 (see port-forward); may be repeated")
 	fs.StringVar(&m.Accel, "accel", "", "auto (default), kvm or tcg")
 	fs.StringVar(&m.Board, "machine", "", "QEMU's `BOARD`: pc (default) or q35")
 	fs.StringVar(&m.QEMU, "qemu", "", "another QEMU: name or `PATH`")
 	fs.StringArrayVar(&m.QEMUArgs, "qemu-arg", nil, "one more `WORD` for QEMU's command line, as it is; may be repeated")
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long to wait for ready (default 5m)")
 	complete(cmd, "image", configs.ImageLinux, configs.ImageProbe)
+	complete(cmd, "firmware", configs.FirmwareBIOS, configs.FirmwareUEFI)
 	complete(cmd, "mount-type", configs.MountVirtiofs, configs.Mount9p)
 	complete(cmd, "disk-bus", configs.BusVirtioBlk, configs.BusVirtioSCSI)
 	complete(cmd, "ready", configs.ReadyNotify, configs.ReadySSH, configs.ReadyNone)
@@ -88,7 +99,7 @@ func (f *machineFlags) blueprint(cmd *cobra.Command, name string) (configs.Machi
 		m.CID = uint32(cid)
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseMounts(&m), f.parseNetworks(&m))
+	errs = append(errs, f.parseDisks(cmd, &m), f.parseFirstBoot(&m), f.parseResources(cmd.Flags(), &m), f.parseMounts(&m), f.parseNetworks(&m))
 	forwards, err := parseForwards(f.ports)
 	errs = append(errs, err)
 	m.Ports = nil

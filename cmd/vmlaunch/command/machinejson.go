@@ -35,8 +35,10 @@ type inspectJSON struct {
 	Space     store.Space     `json:"space"` // within which the CID is unique
 	NetnsInfo store.NetnsRef  `json:"namespace"`
 	Spec      configs.Machine `json:"spec"`
-	NICs      []store.NIC     `json:"nics"`  // of the last start
-	Ports     []string        `json:"ports"` // served now, as LISTEN:TARGET
+	NICs      []store.NIC     `json:"nics"`   // of the last start
+	Ports     []string        `json:"ports"`  // served now, as LISTEN:TARGET
+	RunAs     string          `json:"run_as"` // the number of the user that QEMU runs as, while it lives
+	Group     string          `json:"cgroup"` // that QEMU is in, of version 2, while it lives
 	RunDir    string          `json:"run_dir"`
 	Logs      logsJSON        `json:"logs"`
 }

@@ -15,7 +15,7 @@ import (
 func newNetnsExec(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec NS [--] COMMAND [ARG…]",
-		Short: "Run a command of the host in a namespace (name, path or pid:N)",
+		Short: "Run a command of the host in a namespace (name, path, pid:N or container:NAME)",
 		Long: `Becomes COMMAND, inside the network namespace NS. Only the network namespace
 changes: unlike ip netns exec, mounts stay as they are.`,
 		ValidArgsFunction: namespaceNames,

@@ -9,11 +9,11 @@ import (
 func newNetnsInspect(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "inspect NS",
-		Short:             "Everything about a namespace (name, path or pid:N), as JSON",
+		Short:             "Everything about a namespace (name, path, pid:N or container:NAME), as JSON",
 		ValidArgsFunction: namespaceNames,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("netns inspect: want one namespace (a name, a path or pid:N)")
+				return usagef("netns inspect: want one namespace (a name, a path, pid:N or container:NAME)")
 			}
 			return nil
 		},

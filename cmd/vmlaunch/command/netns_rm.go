@@ -1,6 +1,10 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
 
 func newNetnsRm(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -13,8 +17,8 @@ func newNetnsRm(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return forEach(names, func(name string) error {
-				if err := l.RemoveNetns(cmd.Context(), name); err != nil {
+			return forEach(cmd.Context(), names, func(ctx context.Context, name string) error {
+				if err := l.RemoveNetns(ctx, name); err != nil {
 					return err
 				}
 				a.tell("netns %s removed", name)

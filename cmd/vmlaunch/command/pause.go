@@ -18,18 +18,15 @@ func newResume(a *app) *cobra.Command {
 
 // onEach returns a command that does one thing without options to each machine.
 func onEach(a *app, use, short, done string, verb func(*launcher.Launcher, context.Context, string) error) *cobra.Command {
-	return &cobra.Command{
+	var c choice
+	cmd := &cobra.Command{
 		Use:               use,
 		Short:             short,
-		Args:              someNames,
+		Args:              c.args,
 		ValidArgsFunction: a.machineNames(true),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			l, err := a.launcher(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return forEach(names, func(name string) error {
-				if err := verb(l, cmd.Context(), name); err != nil {
+			return c.each(cmd, a, names, func(ctx context.Context, l *launcher.Launcher, name string) error {
+				if err := verb(l, ctx, name); err != nil {
 					return err
 				}
 				a.tell("%s %s", name, done)
@@ -37,4 +34,6 @@ func onEach(a *app, use, short, done string, verb func(*launcher.Launcher, conte
 			})
 		},
 	}
+	c.add(cmd)
+	return cmd
 }

@@ -96,7 +96,21 @@ func (a *app) serve(ctx context.Context, r *launcher.Route, name string, all []l
 	if errors.Is(context.Cause(ctx), launcher.ErrEnded) {
 		return context.Cause(ctx)
 	}
+	if ctx.Err() != nil {
+		return exitStatus(Interrupted) // it is how people end it
+	}
 	return err
+}
+
+// portLines says where the declared ports of a machine are, a line each.
+func portLines(l *launcher.Launcher, name string) []string {
+	var lines []string
+	for _, served := range l.Ports(name) {
+		if f, err := configs.ParseForward(served); err == nil { // we wrote it
+			lines = append(lines, fmt.Sprintf("%s leads to %s of %s", f.Listen, targetOf(f), name))
+		}
+	}
+	return lines
 }
 
 // targetOf says where a forward leads.

@@ -104,7 +104,13 @@ func TestMachineVerbsOnRecords(t *testing.T) {
 		{[]string{"logs", "apple"}, NotFound, `machine "apple": no log `},
 		{[]string{"up", "apple", "--cid", "7"}, Conflict, `want 7`},
 		{[]string{"rm", "apple", "nobody"}, Partial, "1 of 2 machines failed"},
-		{[]string{"rm", "apple", "berry"}, OK, "apple removed\nberry removed\n"},
+		{[]string{"rm", "apple", "berry"}, OK, "berry removed\n"},
+		{[]string{"rm", "--all"}, OK, "apple removed\n"},
+		{[]string{"rm", "--all", "apple"}, Usage, "machines by NAME, or --lab or --all, not both"},
+		{[]string{"stop", "-p", "pair"}, NotFound, `lab "pair": no machine of it`},
+		{[]string{"exec", "--all", "--lab", "x", "true"}, Usage, "--all or --lab, not both"},
+		{[]string{"exec", "--all"}, Usage, "want a command"},
+		{[]string{"exec", "--all", "--", "true"}, Conflict, "is stopped"},
 		{[]string{"down", "apple"}, OK, "apple removed\n"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {

@@ -1,25 +1,34 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/fleet"
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
 
 func newRestart(a *app) *cobra.Command {
 	grace := defaultGrace
 	var detach bool
+	var c choice
 	cmd := &cobra.Command{
 		Use:               "restart NAME…",
 		Short:             "Stop machines and start them again, with the CIDs they had",
-		Args:              someNames,
+		Args:              c.args,
 		ValidArgsFunction: a.machineNames(true),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			l, err := a.launcher(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return forEach(names, func(name string) error {
-				if err := l.Stop(cmd.Context(), name, grace); err != nil {
+			gate := fleet.NewGate(0)
+			return c.each(cmd, a, names, func(ctx context.Context, l *launcher.Launcher, name string) error {
+				if err := l.Stop(ctx, name, grace); err != nil {
 					return err
 				}
-				m, err := l.Start(cmd.Context(), name, detached(detach)...)
+				if err := gate.Enter(ctx); err != nil {
+					return err
+				}
+				defer gate.Leave()
+				m, err := l.Start(ctx, name, detached(detach)...)
 				if err != nil {
 					return err
 				}
@@ -30,5 +39,6 @@ func newRestart(a *app) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&grace, "timeout", grace, "how long a guest may take to power off before QEMU is told to end")
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait for the guests to be ready")
+	c.add(cmd)
 	return cmd
 }

@@ -1,21 +1,24 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
 
 func newRm(a *app) *cobra.Command {
 	var force bool
+	var c choice
 	cmd := &cobra.Command{
 		Use:               "rm NAME…",
 		Short:             "Remove stopped machines: their records, logs and CIDs",
-		Args:              someNames,
+		Args:              c.args,
 		ValidArgsFunction: a.machineNames(true),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			l, err := a.launcher(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return forEach(names, func(name string) error {
-				if err := l.Remove(cmd.Context(), name, force); err != nil {
+			return c.each(cmd, a, names, func(ctx context.Context, l *launcher.Launcher, name string) error {
+				if err := l.Remove(ctx, name, force); err != nil {
 					return err
 				}
 				a.tell("%s removed", name)
@@ -24,5 +27,6 @@ func newRm(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "running ones too: kill them first")
+	c.add(cmd)
 	return cmd
 }

@@ -80,7 +80,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetIn(a.host.In)
 	root.SetOut(a.host.Out)
 	root.SetErr(a.host.Err)
-	root.AddGroup(&cobra.Group{ID: "machines", Title: "Machines:"}, &cobra.Group{ID: "guests", Title: "Into a machine:"},
+	root.AddGroup(&cobra.Group{ID: "machines", Title: "Machines:"}, &cobra.Group{ID: "labs", Title: "Labs, from vmlaunch.yaml:"}, &cobra.Group{ID: "guests", Title: "Into a machine:"},
 		&cobra.Group{ID: "host", Title: "The host:"})
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
@@ -89,7 +89,8 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(cmds...)
 	}
 	add("machines", newUp(a), newDown(a), newRun(a), newLs(a), newInspect(a), newWait(a), newStart(a), newStop(a),
-		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a))
+		newRestart(a), newPause(a), newResume(a), newKill(a), newRm(a), newSnapshot(a), newSystemdUnit(a))
+	add("labs", newPlan(a), newConfig(a), newValidate(a), newScenario(a))
 	add("guests", newExec(a), newShell(a), newCp(a), newPortForward(a), newConsole(a), newLogs(a), newSSHConfig(a), newProxy(a), newQMP(a))
 	add("host", newNetns(a), newCID(a), newRepair(a), newState(a), newImage(a), newNest(a), newDoctor(a), newVersion(a), newCompletion())
 	root.AddCommand(newServePorts(a))

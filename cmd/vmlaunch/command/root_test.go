@@ -67,7 +67,13 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"up", "web", "--accel", "hvf"}, ``},
 		{[]string{"netns", "create", "../etc"}, ``},
 		{[]string{"netns", "create", "cell", "--vsock", "lokal"}, `vmlaunch: vsock mode "lokal": not a vsock mode (want global or local)`},
-		{[]string{"logs", "web", "-f", "--previous"}, `vmlaunch: logs: --follow and --previous exclude each other`},
+		{[]string{"logs", "web", "--tail", "-2"}, `vmlaunch: --tail -2: want 0 or more lines, or -1 for all`},
+		{[]string{"console", "web", "--tail", "-2"}, `vmlaunch: --tail -2: want 0 or more lines, or -1 for all`},
+		{[]string{"port-forward", "web"}, `vmlaunch: port-forward: want a machine NAME and what to forward, as 8080:80`},
+		{[]string{"port-forward", "web", "80"}, `vmlaunch: port "80": want both sides, as 80:80, or :80 to have a free port chosen`},
+		{[]string{"up", "web", "--publish", "8080:80/udp"}, `vmlaunch: port "8080:80/udp": UDP is not forwarded`},
+		{[]string{"up", "web", "--publish", "8080:80", "--publish", "8080:81"}, `vmlaunch: port "127.0.0.1:8080:81": another one listens there`},
+		{[]string{"serve-ports", "web"}, ``},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			got := vmlaunch(t, c.args...)

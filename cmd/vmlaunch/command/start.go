@@ -1,25 +1,30 @@
 package command
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
+	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 func newStart(a *app) *cobra.Command {
 	var detach bool
+	var c choice
 	cmd := &cobra.Command{
 		Use:               "start NAME…",
 		Short:             "Start stopped machines, with the CIDs they had",
-		Args:              someNames,
+		Args:              c.args,
 		ValidArgsFunction: a.machineNames(true),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			l, err := a.launcher(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return forEach(names, func(name string) error {
-				m, err := l.Start(cmd.Context(), name, detached(detach)...)
+			gate := fleet.NewGate(0)
+			return c.each(cmd, a, names, func(ctx context.Context, l *launcher.Launcher, name string) error {
+				if err := gate.Enter(ctx); err != nil {
+					return err
+				}
+				defer gate.Leave()
+				m, err := l.Start(ctx, name, detached(detach)...)
 				if err != nil {
 					return err
 				}
@@ -29,6 +34,7 @@ func newStart(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait for the guests to be ready")
+	c.add(cmd)
 	return cmd
 }
 

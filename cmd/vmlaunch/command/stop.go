@@ -1,9 +1,12 @@
 package command
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 // defaultGrace is how long a guest may take to power off before QEMU is told to
@@ -12,18 +15,15 @@ const defaultGrace = 30 * time.Second
 
 func newStop(a *app) *cobra.Command {
 	grace := defaultGrace
+	var c choice
 	cmd := &cobra.Command{
 		Use:               "stop NAME…",
 		Short:             "Ask machines to power off, then end them; their CIDs stay theirs",
-		Args:              someNames,
+		Args:              c.args,
 		ValidArgsFunction: a.machineNames(true),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			l, err := a.launcher(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return forEach(names, func(name string) error {
-				if err := l.Stop(cmd.Context(), name, grace); err != nil {
+			return c.each(cmd, a, names, func(ctx context.Context, l *launcher.Launcher, name string) error {
+				if err := l.Stop(ctx, name, grace); err != nil {
 					return err
 				}
 				a.tell("%s stopped", name)
@@ -32,5 +32,6 @@ func newStop(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&grace, "timeout", grace, "how long the guest may take before QEMU is told to end; 0 does not ask the guest")
+	c.add(cmd)
 	return cmd
 }

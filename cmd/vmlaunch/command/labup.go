@@ -1,0 +1,200 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/fleet"
+	"github.com/vmlaunch/vmlaunch/lab"
+)
+
+// labOptions are the flags of up that are about labs.
+type labOptions struct {
+	labFlags
+	parallel int
+	orphans  bool
+	timeout  time.Duration
+	detach   bool
+}
+
+// up brings up the labs that the flags ask for; with names, only those machines
+// of them and what they depend on.
+func (o *labOptions) up(ctx context.Context, a *app, names []string) error {
+	labs, err := o.all(a)
+	if err != nil {
+		return err
+	}
+	for i := range labs {
+		if labs[i], err = selected(labs[i], names); err != nil {
+			return err
+		}
+	}
+	l, err := a.launcher(ctx)
+	if err != nil {
+		return err
+	}
+	r := &lab.Runner{
+		Launcher: l, Gate: fleet.NewGate(o.parallel), Detach: o.detach,
+		Orphans: o.orphans && len(names) == 0, Timeout: o.timeout, Said: a.labEvent(o.detach),
+	}
+	outcomes, err := r.Up(ctx, labs)
+	if err != nil {
+		return err
+	}
+	a.noteOrphans(outcomes, o.orphans || len(names) > 0)
+	return failures(outcomes)
+}
+
+// labEvent returns what tells of the changes of a lab.
+func (a *app) labEvent(detach bool) func(lab.Event) {
+	return func(e lab.Event) {
+		switch {
+		case !e.Ended:
+			a.progress.Say(fmt.Sprintf("%s: %s: %s", e.Name, e.Action, e.Why))
+		case e.Err == nil:
+			if text := labChange(e.Change, detach); text != "" {
+				a.tell("%s", text)
+			}
+		}
+	}
+}
+
+// labChange says what a change has done, "" if nothing.
+func labChange(c lab.Change, detach bool) string {
+	machine := c.IsMachine()
+	switch c.Action {
+	case lab.Create, lab.Start, lab.Replace:
+		switch {
+		case !machine:
+			return fmt.Sprintf("netns %s made", c.Name)
+		case detach:
+			return c.Name + " is starting"
+		}
+		return c.Name + " is ready"
+	case lab.Await:
+		return c.Name + " is ready"
+	case lab.Keep:
+		if machine {
+			return c.Name + " is running already"
+		}
+	case lab.Remove:
+		if machine {
+			return c.Name + " removed"
+		}
+		return fmt.Sprintf("netns %s removed", c.Name)
+	}
+	return ""
+}
+
+// noteOrphans tells of machines that the file has no more, unless they were dealt
+// with.
+func (a *app) noteOrphans(outcomes []lab.Outcome, quiet bool) {
+	var names []string
+	for _, o := range outcomes {
+		if o.Action == lab.Remove && o.IsMachine() {
+			names = append(names, o.Name)
+		}
+	}
+	if len(names) > 0 && !quiet {
+		a.note("not in the file any more: %s (--remove-orphans removes them)", strings.Join(names, ", "))
+	}
+}
+
+// failures returns what failed as a [*PartialError], or all of it joined if
+// nothing stands.
+func failures(outcomes []lab.Outcome) error {
+	var errs []error
+	stand := 0
+	for _, o := range outcomes {
+		if o.Err != nil {
+			errs = append(errs, o.Err)
+		} else if o.IsMachine() {
+			stand++
+		}
+	}
+	if len(errs) == 0 || stand == 0 {
+		return errors.Join(errs...)
+	}
+	return &PartialError{Failed: len(errs), Of: len(outcomes), Errs: errs}
+}
+
+// selected returns l with the machines called names and those that they depend
+// on; with all if there are no names.
+func selected(l configs.Lab, names []string) (configs.Lab, error) {
+	if len(names) == 0 {
+		return l, nil
+	}
+	keep := map[string]bool{} // by role
+	var add func(role string)
+	add = func(role string) {
+		if keep[role] {
+			return
+		}
+		keep[role] = true
+		for _, m := range l.Machines {
+			if m.Role == role {
+				for dep := range m.DependsOn {
+					add(dep)
+				}
+			}
+		}
+	}
+	chosen := map[string]bool{}
+	for _, name := range names {
+		i := slices.IndexFunc(l.Machines, func(m configs.LabMachine) bool { return m.Service == name || m.Role == name || m.Name == name })
+		if i < 0 {
+			return l, usagef("machine %q: lab %s has none of that name (it has: %s)", name, l.Name, strings.Join(roles(l), ", "))
+		}
+		for _, m := range l.Machines {
+			if m.Service == name || m.Role == name || m.Name == name {
+				chosen[m.Name] = true
+				for dep := range m.DependsOn {
+					add(dep)
+				}
+			}
+		}
+	}
+	l.Machines = slices.DeleteFunc(slices.Clone(l.Machines), func(m configs.LabMachine) bool { return !chosen[m.Name] && !keep[m.Role] })
+	return l, nil
+}
+
+// roles returns the names of a lab's machines as its file has them.
+func roles(l configs.Lab) []string {
+	var names []string
+	for _, m := range l.Machines {
+		if !slices.Contains(names, m.Role) {
+			names = append(names, m.Role)
+		}
+	}
+	return names
+}
+
+// down takes the labs away that the flags ask for.
+func (f *labFlags) down(ctx context.Context, a *app, grace time.Duration) error {
+	names, err := f.names(a)
+	if err != nil {
+		return err
+	}
+	l, err := a.launcher(ctx)
+	if err != nil {
+		return err
+	}
+	r := &lab.Runner{Launcher: l, Said: a.labEvent(false)}
+	var all []lab.Outcome
+	for _, name := range names {
+		outcomes, err := r.Down(ctx, name, atOnce, grace)
+		if err != nil {
+			return err
+		}
+		all = append(all, outcomes...)
+	}
+	if len(all) == 0 {
+		a.note("there is nothing of lab %s", strings.Join(names, ", "))
+	}
+	return failures(all)
+}
