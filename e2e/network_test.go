@@ -205,7 +205,7 @@ func TestLinuxNetworks(t *testing.T) {
 		"c": {"--net", "bridge,host,address=10.9.0.2/24", "--net", "user"},
 	} {
 		all.Go(func() {
-			if r := h.run(append([]string{"up", name, "--kernel", light, "--memory", "64M"}, nets...)...); r.code != 0 {
+			if r := h.run(append([]string{"up", name, "--kernel", light, "--memory", "64M", "--timeout", "12m"}, nets...)...); r.code != 0 {
 				t.Error(r)
 			}
 		})
