@@ -2,15 +2,20 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 	"github.com/vmlaunch/vmlaunch/qmp"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // The figures of docs/PERFORMANCE.md. All are wall times of whole processes on
@@ -108,4 +113,96 @@ func bareQEMU(b *testing.B, rom string) (stop func()) {
 		}
 		_ = cmd.Wait() // it was killed
 	}
+}
+
+// labBench is how many machines BenchmarkLab brings up.
+const labBench = 200
+
+// BenchmarkLab brings up a lab of 200 probes, all answering, and pairs it with a plain
+// parallel start of as many QEMUs of the same guest, which are ready when they
+// answer on vsock. It wants a nest of 8 GiB.
+func BenchmarkLab(b *testing.B) {
+	testenv.Require(b, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.QEMU)
+	root := b.TempDir()
+	file := filepath.Join(root, "lab.yaml")
+	text := "name: many\nnamespaces: {red: , blue: , green: , white: }\ndefaults: {image: probe, memory: 2M, ready_timeout: 10m}\nmachines:\n"
+	for _, ns := range []string{"red", "blue", "green", "white"} {
+		text += fmt.Sprintf("  in-%s: {netns: %s, replicas: %d}\n", ns, ns, labBench/4)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	run := func(args ...string) (string, time.Duration) {
+		began := time.Now()
+		out, err := exec.Command(testenv.Binary(), append([]string{"--root", root}, args...)...).CombinedOutput()
+		if err != nil {
+			b.Fatalf("vmlaunch %v: %v: %s", args, err, out)
+		}
+		return string(out), time.Since(began)
+	}
+	run("up", "warm", "--detach", "--image", "probe") // writes the cache
+	run("rm", "--force", "warm")
+	rom, err := filepath.Glob(filepath.Join(root, "cache/*/*.rom"))
+	if err != nil || len(rom) != 1 {
+		b.Fatalf("the cached firmware: %v, %v", rom, err)
+	}
+	var up, down, plain time.Duration
+	for b.Loop() {
+		_, took := run("up", "-f", file)
+		up += took
+		if out, _ := run("exec", "-p", "many", "PING"); strings.Count(out, "OK pong") != labBench {
+			b.Fatalf("%d answers, want %d:\n%s", strings.Count(out, "OK pong"), labBench, out)
+		}
+		_, took = run("down", "-p", "many")
+		down += took
+		plain += plainStart(b, rom[0])
+	}
+	n := float64(b.N)
+	b.ReportMetric(up.Seconds()/n, "s/up")
+	b.ReportMetric(down.Seconds()/n, "s/down")
+	b.ReportMetric(plain.Seconds()/n, "s/plain")
+	b.ReportMetric(float64(plain)/float64(up), "ratio")
+}
+
+// plainStart starts as many QEMUs as the lab has machines, as a shell's xargs -P
+// would, eight at once, and returns the time until all have answered.
+func plainStart(b *testing.B, rom string) time.Duration {
+	b.Helper()
+	began := time.Now()
+	cmds := make([]*exec.Cmd, labBench)
+	for i := range cmds {
+		cid := 20000 + i
+		cmds[i] = exec.Command("qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-m", "2", "-nodefaults", "-display", "none", "-bios", rom,
+			"-device", "vhost-vsock-pci,guest-cid="+strconv.Itoa(cid))
+	}
+	var all sync.WaitGroup
+	places := make(chan struct{}, 8)
+	for i, cmd := range cmds {
+		places <- struct{}{}
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		all.Go(func() {
+			defer func() { <-places }()
+			for b.Context().Err() == nil {
+				c, err := vsock.Dial(b.Context(), vsock.CID(20000+i), probe.port)
+				if err == nil {
+					_, err = c.Read(make([]byte, 1)) // its greeting
+					c.Close()
+				}
+				if err == nil {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(began)
+	for _, cmd := range cmds {
+		if err := cmd.Process.Kill(); err != nil {
+			b.Error(err)
+		}
+		_ = cmd.Wait() // it was killed
+	}
+	return took
 }
