@@ -56,7 +56,7 @@ func TestLinuxPorts(t *testing.T) {
 		h.wantEchoOverReset("apple", echo)
 	}
 
-	h.must("up", "berry", "--image", "linux", "--netns", "cell", "--cid", "43", "--detach")
+	h.must("up", "berry", "--image", "linux", "--netns", "cell", "--cid", "43", "--detach", "--run-as", "root")
 	words := ownInitrd(t, commandLine(t, h.inspect("berry").PID))
 	h.must("kill", "berry")
 	moveClaim(t, h.inspect("apple").PID, 4242)
