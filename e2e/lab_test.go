@@ -134,7 +134,7 @@ func TestLabWithABrokenMachine(t *testing.T) {
 	if m := h.inspect("set.waiting"); !m.Ready {
 		t.Errorf("after a second up: %+v", m)
 	}
-	h.must("down", "-f", file)
+	h.must("down", "-f", file, "--timeout", "1s") // it does not hear its power button
 	h.wantClean()
 }
 
