@@ -58,7 +58,7 @@ type machineEntry struct {
 
 func machineKeys() []machineKey {
 	return []machineKey{
-		{name: "image", form: formText, doc: "linux (default), probe, or the path of a disk image",
+		{name: "image", form: formText, doc: "linux (default), probe, or a disk image: its path, or the name it was or will be pulled by",
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.path(key, v, &m.Image) }},
 		{name: "kernel", form: formText, doc: "kernel of a linux guest: host, light, distro:VERSION, or a path",
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.path(key, v, &m.Kernel) }},

@@ -44,7 +44,33 @@ func notInCatalog(name string) error {
 // pulled if it is not there. It fails with [fs.ErrNotExist] for a name that nobody
 // knows, and as image.Cache.Pull does.
 func (a *app) pulled(ctx context.Context, m configs.Machine) (configs.Machine, error) {
-	if m.Guest() != configs.GuestDisk || strings.Contains(m.Image, "/") {
+	if !hasName(m) {
+		return m, nil
+	}
+	catalog, err := a.catalog()
+	if err != nil {
+		return m, err
+	}
+	if c, known := catalog[m.Image]; known {
+		cache, err := a.cache()
+		if err != nil {
+			return m, err
+		}
+		if _, err := cache.Pull(ctx, catalogSource(m.Image, c)); err != nil {
+			return m, err
+		}
+	}
+	return a.known(m)
+}
+
+// hasName reports whether m's image is a disk image that is called by a name.
+func hasName(m configs.Machine) bool {
+	return m.Guest() == configs.GuestDisk && !strings.Contains(m.Image, "/")
+}
+
+// known is [app.pulled] for an image that has been pulled.
+func (a *app) known(m configs.Machine) (configs.Machine, error) {
+	if !hasName(m) {
 		return m, nil
 	}
 	catalog, err := a.catalog()
@@ -55,13 +81,9 @@ func (a *app) pulled(ctx context.Context, m configs.Machine) (configs.Machine, e
 	if err != nil {
 		return m, err
 	}
-	c, known := catalog[m.Image]
-	if known {
+	if c, known := catalog[m.Image]; known {
 		if err := c.Apply(&m); err != nil {
 			return m, &usageError{err}
-		}
-		if _, err := cache.Pull(ctx, catalogSource(m.Image, c)); err != nil {
-			return m, err
 		}
 	}
 	path, err := cache.Pulled(m.Image)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,6 +88,32 @@ func (f *labFlags) all(a *app) ([]configs.Lab, error) {
 		return nil, &usageError{err}
 	}
 	return copies, nil
+}
+
+// pullAll does for the machines of labs what [app.pulled] does for one; each image is
+// looked at once. Without fetch nothing is pulled, and what is not there keeps its
+// name.
+func (a *app) pullAll(ctx context.Context, labs []configs.Lab, fetch bool) error {
+	there := map[string]bool{}
+	for _, l := range labs {
+		for i := range l.Machines {
+			m := &l.Machines[i].Machine
+			resolve := a.known
+			if name := m.Image; fetch && !there[name] {
+				resolve = func(m configs.Machine) (configs.Machine, error) { return a.pulled(ctx, m) }
+				there[name] = true
+			}
+			full, err := resolve(*m)
+			if err != nil && !fetch && errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			*m = full
+		}
+	}
+	return nil
 }
 
 // names returns what the copies are called; the file is read only if the flags

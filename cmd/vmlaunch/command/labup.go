@@ -34,6 +34,9 @@ func (o *labOptions) up(ctx context.Context, a *app, names []string) error {
 			return err
 		}
 	}
+	if err := a.pullAll(ctx, labs, true); err != nil {
+		return err
+	}
 	l, err := a.launcher(ctx)
 	if err != nil {
 		return err

@@ -18,6 +18,9 @@ func newPlan(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.pullAll(cmd.Context(), labs, false); err != nil {
+				return err
+			}
 			l, err := a.launcher(cmd.Context())
 			if err != nil {
 				return err
