@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
@@ -172,24 +173,24 @@ func (r *Runner) say(e Event) {
 	}
 }
 
-// Down takes the lab called name away: its machines at once, as many as the gate
-// of plain number lets, then the namespaces that were made for it. A lab that is
-// not there is fine. Guests get grace to power off. The outcomes are those of what
-// there was. It fails as [Runner.Now] does.
-func (r *Runner) Down(ctx context.Context, name string, parallel int, grace time.Duration) ([]Outcome, error) {
+// Down takes the labs called names away: their machines, parallel at once, then the
+// namespaces that were made for them. A lab that is not there is fine. Guests get
+// grace to power off. The outcomes are those of what there was. It fails as
+// [Runner.Now] does.
+func (r *Runner) Down(ctx context.Context, names []string, parallel int, grace time.Duration) ([]Outcome, error) {
 	now, err := r.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var machines, spaces []Change
 	for _, v := range now.Machines {
-		if v.Spec.Lab == name {
-			machines = append(machines, Change{Lab: name, Kind: kindMachine, Name: v.Name, Action: Remove, Why: "its lab goes"})
+		if slices.Contains(names, v.Spec.Lab) {
+			machines = append(machines, Change{Lab: v.Spec.Lab, Kind: kindMachine, Name: v.Name, Action: Remove, Why: "its lab goes"})
 		}
 	}
 	for _, n := range now.Netnses {
-		if n.Lab == name {
-			spaces = append(spaces, Change{Lab: name, Kind: kindNetns, Name: n.Name, Action: Remove, Why: "its lab goes"})
+		if n.Lab != "" && slices.Contains(names, n.Lab) {
+			spaces = append(spaces, Change{Lab: n.Lab, Kind: kindNetns, Name: n.Name, Action: Remove, Why: "its lab goes"})
 		}
 	}
 	outcomes := r.remove(ctx, machines, parallel, func(ctx context.Context, name string) error { return r.Launcher.Down(ctx, name, grace) })

@@ -58,7 +58,7 @@ func (st *stage) up(ctx context.Context, names []string) error {
 // clear takes the lab away, also when ctx has ended.
 func (st *stage) clear(ctx context.Context) error {
 	r := &lab.Runner{Launcher: st.l}
-	outcomes, err := r.Down(context.WithoutCancel(ctx), st.lab.Name, 16, endGrace)
+	outcomes, err := r.Down(context.WithoutCancel(ctx), []string{st.lab.Name}, 16, endGrace)
 	errs := []error{err}
 	for _, o := range outcomes {
 		errs = append(errs, o.Err)

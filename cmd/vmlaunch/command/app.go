@@ -28,6 +28,7 @@ type app struct {
 	args     []string // as given, for the same command in the nest
 	started  bool     // the command line was right
 	progress progress
+	board    *board     // instead of progress, while many machines are dealt with
 	telling  sync.Mutex // held while a line is printed: several machines may be dealt with at once
 
 	root          string
@@ -104,7 +105,7 @@ func (a *app) cache() (*image.Cache, error) {
 		return nil, err
 	}
 	c := image.Open(d.Cache)
-	c.Progress = a.progress.Say
+	c.Progress = a.say
 	return c, nil
 }
 
@@ -192,7 +193,7 @@ func (a *app) bareLauncher() (*launcher.Launcher, error) {
 		Store:    store.New(dirs.State),
 		Alloc:    alloc,
 		Cache:    cache,
-		Progress: func(e launcher.Event) { a.progress.Say(describe(e)) },
+		Progress: a.event,
 		Step:     killAt(a.host.Getenv("VMLAUNCH_TEST_KILL_AT")),
 	}), nil
 }
@@ -212,6 +213,24 @@ func (a *app) self() ([]string, error) {
 		return nil, err
 	}
 	return append(self, "--root", root), nil
+}
+
+// say shows what goes on, with no machine in particular.
+func (a *app) say(text string) {
+	if a.board != nil {
+		a.board.Set("images", text)
+		return
+	}
+	a.progress.Say(text)
+}
+
+// event shows what goes on with a machine.
+func (a *app) event(e launcher.Event) {
+	if a.board != nil {
+		a.board.Set(e.Machine, strings.TrimPrefix(describe(e), e.Machine+": "))
+		return
+	}
+	a.progress.Say(describe(e))
 }
 
 // describe says what is going on with a machine, in one line.

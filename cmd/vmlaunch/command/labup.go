@@ -45,7 +45,9 @@ func (o *labOptions) up(ctx context.Context, a *app, names []string) error {
 		Launcher: l, Gate: fleet.NewGate(o.parallel), Detach: o.detach,
 		Orphans: o.orphans && len(names) == 0, Timeout: o.timeout, Said: a.labEvent(o.detach),
 	}
+	done := a.openBoard()
 	outcomes, err := r.Up(ctx, labs)
+	done()
 	if err != nil {
 		return err
 	}
@@ -53,10 +55,30 @@ func (o *labOptions) up(ctx context.Context, a *app, names []string) error {
 	return failures(outcomes)
 }
 
+// openBoard begins a live view if progress is shown on a terminal, and returns what
+// ends it.
+func (a *app) openBoard() (done func()) {
+	if a.progress.w == nil || a.progress.plain {
+		return func() {}
+	}
+	a.progress.Done()
+	a.board = openBoard(a.progress.w)
+	return func() {
+		a.board.Close()
+		a.board = nil
+	}
+}
+
 // labEvent returns what tells of the changes of a lab.
 func (a *app) labEvent(detach bool) func(lab.Event) {
 	return func(e lab.Event) {
 		switch {
+		case a.board != nil && !e.Ended:
+			a.board.Set(e.Name, string(e.Action))
+		case a.board != nil && e.Err != nil:
+			a.board.End(e.Name, "failed", true)
+		case a.board != nil:
+			a.board.End(e.Name, strings.TrimPrefix(labChange(e.Change, detach), e.Name+" "), false)
 		case !e.Ended:
 			a.progress.Say(fmt.Sprintf("%s: %s: %s", e.Name, e.Action, e.Why))
 		case e.Err == nil:
@@ -188,13 +210,11 @@ func (f *labFlags) down(ctx context.Context, a *app, grace time.Duration) error 
 		return err
 	}
 	r := &lab.Runner{Launcher: l, Said: a.labEvent(false)}
-	var all []lab.Outcome
-	for _, name := range names {
-		outcomes, err := r.Down(ctx, name, atOnce, grace)
-		if err != nil {
-			return err
-		}
-		all = append(all, outcomes...)
+	done := a.openBoard()
+	all, err := r.Down(ctx, names, atOnce, grace)
+	done()
+	if err != nil {
+		return err
 	}
 	if len(all) == 0 {
 		a.note("there is nothing of lab %s", strings.Join(names, ", "))
