@@ -86,6 +86,15 @@ func (c *choice) each(cmd *cobra.Command, a *app, args []string, verb func(ctx c
 	return forEach(ctx, names, func(ctx context.Context, name string) error { return verb(ctx, l, name) })
 }
 
+// longest returns the length of the longest name, in bytes.
+func longest(names []string) int {
+	width := 0
+	for _, n := range names {
+		width = max(width, len(n))
+	}
+	return width
+}
+
 // prefixed returns what a line of the machine called name begins with among those
 // of others; width is that of the longest name.
 func prefixed(name string, width int) string {

@@ -27,10 +27,7 @@ func (o *execOptions) runAll(cmd *cobra.Command, a *app, words []string) error {
 	if err != nil {
 		return err
 	}
-	width := 0
-	for _, n := range names {
-		width = max(width, len(n))
-	}
+	width := longest(names)
 	var mu sync.Mutex
 	a.progress.Done()
 	return forEach(ctx, names, func(ctx context.Context, name string) error {

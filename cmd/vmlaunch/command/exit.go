@@ -181,14 +181,20 @@ func (e *PartialError) Unwrap() []error { return e.Errs }
 // It returns nil, the failures in the order of the names joined if all failed, or a
 // [*PartialError].
 func forEach(ctx context.Context, names []string, fn func(ctx context.Context, name string) error) error {
+	return partial(fleet.Each(ctx, names, atOnce, fn))
+}
+
+// partial returns nil if all is well, the failures joined if nothing is, or a
+// [*PartialError].
+func partial(results []fleet.Result[string]) error {
 	var errs []error
-	for _, r := range fleet.Each(ctx, names, atOnce, fn) {
+	for _, r := range results {
 		if r.Err != nil {
 			errs = append(errs, r.Err)
 		}
 	}
-	if len(errs) == 0 || len(errs) == len(names) {
+	if len(errs) == 0 || len(errs) == len(results) {
 		return errors.Join(errs...)
 	}
-	return &PartialError{Failed: len(errs), Of: len(names), Errs: errs}
+	return &PartialError{Failed: len(errs), Of: len(results), Errs: errs}
 }

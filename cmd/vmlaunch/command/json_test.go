@@ -12,7 +12,9 @@ import (
 	"github.com/vmlaunch/vmlaunch/cidalloc"
 	"github.com/vmlaunch/vmlaunch/image"
 	"github.com/vmlaunch/vmlaunch/internal/layout"
+	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
+	"github.com/vmlaunch/vmlaunch/scenario"
 )
 
 // TestDocsJSON holds docs/JSON.md to what the commands print.
@@ -29,6 +31,8 @@ func TestDocsJSON(t *testing.T) {
 		{"cid reserve", reservedJSON{}},
 		{"netns ls, netns inspect", netnsJSON{}},
 		{"snapshot ls", []snapshotJSON{}},
+		{"plan", []lab.Change{}},
+		{"scenario run", []scenario.Report{}},
 		{"repair", []launcher.Repair{}},
 		{"image ls, image pull, image build", []image.Entry{}},
 		{"image ls --catalog", []catalogJSON{}},

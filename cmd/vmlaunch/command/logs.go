@@ -7,23 +7,28 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/launcher"
 )
 
 type logsOptions struct {
 	follow, previous, qemu bool
 	tail                   int
+	choice
 }
 
 func newLogs(a *app) *cobra.Command {
 	var o logsOptions
 	cmd := &cobra.Command{
-		Use:               "logs NAME",
-		Short:             "What a machine wrote to its serial console",
-		Args:              oneName,
+		Use:   "logs NAME",
+		Short: "What a machine wrote to its serial console",
+		Long: `Prints what the machine NAME wrote to its serial console. With --lab or --all there
+is no NAME: it prints that of all those machines, each line behind its machine's name.`,
+		Args:              o.args,
 		ValidArgsFunction: a.machineNames(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.tail < -1 {
@@ -32,6 +37,9 @@ func newLogs(a *app) *cobra.Command {
 			l, err := a.launcher(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if o.flagged() {
+				return o.runAll(cmd.Context(), a, l)
 			}
 			if _, err := l.Inspect(cmd.Context(), args[0]); err != nil {
 				return err
@@ -43,7 +51,33 @@ func newLogs(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&o.previous, "previous", false, "of the run before the last start; with --follow that one first")
 	cmd.Flags().IntVar(&o.tail, "tail", -1, "begin with the last `N` lines (default: all)")
 	cmd.Flags().BoolVar(&o.qemu, "qemu", false, "what QEMU itself said, instead of the console")
+	o.add(cmd)
 	return cmd
+}
+
+// args asks for one name, or for flags that choose.
+func (o *logsOptions) args(cmd *cobra.Command, args []string) error {
+	if !o.flagged() {
+		return oneName(cmd, args)
+	}
+	return o.choice.args(cmd, args)
+}
+
+// runAll prints the logs of all machines that are chosen, line by line as they come.
+func (o *logsOptions) runAll(ctx context.Context, a *app, l *launcher.Launcher) error {
+	names, err := o.names(ctx, l, nil)
+	if err != nil {
+		return err
+	}
+	width := longest(names)
+	var mu sync.Mutex
+	a.progress.Done()
+	results := fleet.Each(ctx, names, len(names), func(ctx context.Context, name string) error { // all at once, to be followed
+		one := *o // run changes it
+		out := &lines{mu: &mu, w: a.host.Out, prefix: prefixed(name, width)}
+		return errors.Join(one.run(ctx, l, name, out), out.Close())
+	})
+	return partial(results)
 }
 
 func (o *logsOptions) run(ctx context.Context, l *launcher.Launcher, name string, out io.Writer) error {

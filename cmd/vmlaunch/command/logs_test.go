@@ -2,6 +2,8 @@ package command
 
 import (
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vmlaunch/vmlaunch/internal/paths"
@@ -43,5 +45,29 @@ func TestLogsPrintsTheRightOne(t *testing.T) {
 	}
 	if filepath.Dir(logs.Console) != filepath.Join(root, "state", "machines", "apple") {
 		t.Errorf("logs are at %s", logs.Console)
+	}
+}
+
+// TestLogsOfAll prints those of several machines line by line, each behind its
+// machine's name, and fails for the one that has none.
+func TestLogsOfAll(t *testing.T) {
+	root := installation(t)
+	dirs, err := paths.Resolve(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := launcher.New(launcher.Config{Dirs: dirs})
+	writeFile(t, l.Logs("apple").Console, "one\ntwo")
+	got := vmlaunchIn(t, root, nil, "logs", "--all")
+	if got.stdout != "apple | one\napple | two\n" || got.code != Partial {
+		t.Errorf("%q, exit code %d, %s", got.stdout, got.code, got.stderr)
+	}
+	writeFile(t, l.Logs("berry").Console, "three\n")
+	got = vmlaunchIn(t, root, nil, "logs", "--all", "--tail", "1")
+	if lines := strings.SplitAfter(got.stdout, "\n"); len(lines) != 3 || !slices.Contains(lines, "apple | two\n") || !slices.Contains(lines, "berry | three\n") || got.code != OK {
+		t.Errorf("%q, exit code %d, %s", got.stdout, got.code, got.stderr)
+	}
+	if got := vmlaunchIn(t, root, nil, "logs", "--all", "apple"); got.code != Usage {
+		t.Errorf("with a name: exit code %d, %s", got.code, got.stderr)
 	}
 }
