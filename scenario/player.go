@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmlaunch/vmlaunch/configs"
-	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
 	"github.com/vmlaunch/vmlaunch/vsock"
@@ -124,7 +123,7 @@ func (st *stage) play(ctx context.Context, s configs.Step) StepReport {
 		st.said(what(s))
 	}
 	begun := time.Now()
-	r := StepReport{Line: s.Line, What: what(s), Played: true, name: s.As}
+	r := StepReport{Line: s.Line, What: what(s), Played: true}
 	switch s.Verb {
 	case configs.StepTogether:
 		r.Checks = st.together(ctx, s)
@@ -177,6 +176,3 @@ func (st *stage) order(s configs.Step) []Check {
 	}
 	return checks
 }
-
-// gate lets machines in, of the lab that is played.
-func gate() *fleet.Gate { return fleet.NewGate(0) }

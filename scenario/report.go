@@ -37,7 +37,6 @@ type StepReport struct {
 	Played bool          `json:"played"` // false behind a step that had to succeed and did not
 	Ended  time.Time     `json:"ended,omitzero"`
 	Took   time.Duration `json:"took_ns"`
-	name   string        // for order
 }
 
 // settle gives r its result from those of its steps.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
@@ -46,7 +47,7 @@ func (st *stage) up(ctx context.Context, names []string) error {
 			some.Machines = append(some.Machines, m)
 		}
 	}
-	r := &lab.Runner{Launcher: st.l, Gate: gate()}
+	r := &lab.Runner{Launcher: st.l, Gate: fleet.NewGate(0)}
 	outcomes, err := r.Up(ctx, []configs.Lab{some})
 	errs := []error{err}
 	for _, o := range outcomes {
