@@ -154,7 +154,7 @@ func parseTarget(f []string) (Endpoint, error) {
 		}
 		return e, validSocketPath(e.Path)
 	case len(f) > 2 && f[0] == NetworkUnix:
-		return Endpoint{}, fmt.Errorf(`a colon in a path is \:`)
+		return Endpoint{}, fmt.Errorf(`want \: for a colon in a path`)
 	case len(f) == 3 && f[0] == NetworkTCP:
 		port, err := parseTCPPort(f[2], false)
 		if err == nil {
@@ -194,7 +194,7 @@ func validHost(s string) error {
 func validSocketPath(path string) error {
 	switch {
 	case path == "":
-		return fmt.Errorf("want a path behind unix:")
+		return fmt.Errorf("unix: without a path")
 	case strings.HasPrefix(path, "@"):
 		return fmt.Errorf("socket %q: want a path (./%[1]s if that is a file)", path)
 	case len(path) > maxSocketPath:

@@ -48,7 +48,7 @@ func (c *Client) Run(ctx context.Context, cmd Command) (exit int, err error) {
 		defer close(parted)
 		r.part(c)
 	})
-	exit, err = r.through(c, line)
+	exit, err = r.through(c, line) //nolint:contextcheck // part ends it when ctx does
 	close(r.over)
 	if stop() {
 		return exit, err

@@ -112,7 +112,7 @@ func (a *agent) serve(ctx context.Context, cfg agentconfig.Config) error {
 			return err
 		}
 		a.listeners = append(a.listeners, l)
-		go a.server.serve(l)
+		go a.server.serve(l) //nolint:contextcheck // ends with the machine
 	}
 	go func() { // ends with the machine
 		if err := watchButton(func() { a.ask(powerOff) }); !errors.Is(err, errNoACPIEvents) {

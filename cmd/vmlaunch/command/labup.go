@@ -149,43 +149,42 @@ func failures(outcomes []lab.Outcome) error {
 }
 
 // selected returns l with the machines called names and those that they depend
-// on; with all if there are no names.
+// on; with all if there are no names. A name may be that of all replicas. It fails
+// with [ErrUsage] if there is no such machine.
 func selected(l configs.Lab, names []string) (configs.Lab, error) {
 	if len(names) == 0 {
 		return l, nil
 	}
-	keep := map[string]bool{} // by role
-	var add func(role string)
-	add = func(role string) {
-		if keep[role] {
-			return
-		}
-		keep[role] = true
-		for _, m := range l.Machines {
-			if m.Role == role {
-				for dep := range m.DependsOn {
-					add(dep)
-				}
-			}
-		}
-	}
-	chosen := map[string]bool{}
+	chosen, needed := map[string]bool{}, map[string]bool{} // machines, and roles
 	for _, name := range names {
-		i := slices.IndexFunc(l.Machines, func(m configs.LabMachine) bool { return m.Service == name || m.Role == name || m.Name == name })
-		if i < 0 {
-			return l, usagef("machine %q: lab %s has none of that name (it has: %s)", name, l.Name, strings.Join(roles(l), ", "))
-		}
+		found := false
 		for _, m := range l.Machines {
 			if m.Service == name || m.Role == name || m.Name == name {
-				chosen[m.Name] = true
-				for dep := range m.DependsOn {
-					add(dep)
-				}
+				found, chosen[m.Name] = true, true
+				need(l, m, needed)
+			}
+		}
+		if !found {
+			return l, usagef("machine %q: lab %s has none of that name (it has: %s)", name, l.Name, strings.Join(roles(l), ", "))
+		}
+	}
+	l.Machines = slices.DeleteFunc(slices.Clone(l.Machines), func(m configs.LabMachine) bool { return !chosen[m.Name] && !needed[m.Role] })
+	return l, nil
+}
+
+// need adds to needed the roles that m depends on, and that those do.
+func need(l configs.Lab, m configs.LabMachine, needed map[string]bool) {
+	for role := range m.DependsOn {
+		if needed[role] {
+			continue
+		}
+		needed[role] = true
+		for _, other := range l.Machines {
+			if other.Role == role {
+				need(l, other, needed)
 			}
 		}
 	}
-	l.Machines = slices.DeleteFunc(slices.Clone(l.Machines), func(m configs.LabMachine) bool { return !chosen[m.Name] && !keep[m.Role] })
-	return l, nil
 }
 
 // roles returns the names of a lab's machines as its file has them.
