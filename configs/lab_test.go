@@ -187,23 +187,24 @@ func TestInterpolate(t *testing.T) {
 	}
 }
 
-// TestReadLabNamesEachMistake reads every file of testdata/badlab and compares
-// what is said of it. After a wanted change: UPDATE_GOLDEN=1 go test ./configs.
-func TestReadLabNamesEachMistake(t *testing.T) {
-	files, err := filepath.Glob("testdata/badlab/*.yaml")
-	if err != nil || len(files) < 60 {
-		t.Fatalf("%d files (%v), want at least 60", len(files), err)
+// wantMistakes reads every file of a folder, at least so many, and compares what is
+// said of it with the file beside it. After a wanted change: UPDATE_GOLDEN=1 go test
+// ./configs.
+func wantMistakes(t *testing.T, dir string, least int, read func(LabFile) error) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil || len(files) < least {
+		t.Fatalf("%d files (%v), want at least %d", len(files), err, least)
 	}
 	for _, path := range files {
-		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		name := filepath.Base(path)
 		t.Run(name, func(t *testing.T) {
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			lab, err := ReadLab([]LabFile{{name + ".yaml", "/labs", text}}, LabOptions{})
-			if err == nil {
-				t.Fatalf("read as %+v, want a mistake", lab)
+			if err = read(LabFile{name, "/labs", text}); err == nil {
+				t.Fatal("no mistake in it")
 			}
 			got, golden := err.Error()+"\n", strings.TrimSuffix(path, ".yaml")+".want"
 			if os.Getenv("UPDATE_GOLDEN") != "" {
@@ -217,6 +218,13 @@ func TestReadLabNamesEachMistake(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestReadLabNamesEachMistake(t *testing.T) {
+	wantMistakes(t, "testdata/badlab", 60, func(f LabFile) error {
+		_, err := ReadLab([]LabFile{f}, LabOptions{})
+		return err
+	})
 }
 
 // TestShippedExamplesRead reads every example; e2e runs them.

@@ -1,12 +1,8 @@
 package configs
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestShippedScenariosRead reads every shipped scenario; e2e plays them.
@@ -32,34 +28,9 @@ func TestShippedScenariosRead(t *testing.T) {
 	}
 }
 
-// TestReadScenarioNamesEachMistake is [TestReadLabNamesEachMistake] for
-// scenarios.
 func TestReadScenarioNamesEachMistake(t *testing.T) {
-	files, err := filepath.Glob("testdata/badscenario/*.yaml")
-	if err != nil || len(files) < 25 {
-		t.Fatalf("%d files (%v), want at least 25", len(files), err)
-	}
-	for _, path := range files {
-		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
-		t.Run(name, func(t *testing.T) {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := ReadScenario(LabFile{name + ".yaml", "/", text}, LabOptions{})
-			if err == nil {
-				t.Fatalf("read as %+v, want a mistake", s)
-			}
-			got, golden := err.Error()+"\n", strings.TrimSuffix(path, ".yaml")+".want"
-			if os.Getenv("UPDATE_GOLDEN") != "" {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if d := cmp.Diff(string(want), got); err != nil || d != "" {
-				t.Errorf("%v (-want +got):\n%s", err, d)
-			}
-		})
-	}
+	wantMistakes(t, "testdata/badscenario", 25, func(f LabFile) error {
+		_, err := ReadScenario(f, LabOptions{})
+		return err
+	})
 }
