@@ -71,9 +71,10 @@ func (p *Player) Play(ctx context.Context, s configs.Scenario) (r Report, err er
 	return r, context.Cause(ctx)
 }
 
-// decisive reports whether what follows makes no sense once s has failed.
+// decisive reports whether what follows makes no sense once s has not shown what it
+// has to: it was to make something, and has not.
 func decisive(s configs.Step) bool {
-	return slices.Contains([]string{
+	return !s.Expect.Fails() && slices.Contains([]string{
 		configs.StepUp, configs.StepStart, configs.StepListen, configs.StepClaim, configs.StepTogether, configs.StepWait,
 	}, s.Verb)
 }
