@@ -126,6 +126,7 @@ func TestLimitsHoldAndLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the killed machine to be shown as failed", func() bool { return h.inspect("apple").State == "failed" })
+	h.must("ls") // it may have ended between the repairs of that command and its look
 	wantGroups(t, 0, "kill -9 of QEMU")
 	h.must("rm", "apple")
 	h.want(8, append(limited("apple"), "--qemu", "/bin/false")...)
