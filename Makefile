@@ -16,7 +16,7 @@ help: ## show this list
 up: needs build ## install what is missing, build, start a machine and run a command in it
 	@.ci/up
 
-test: ## every test, on nested Linux 7.3, 7.2 and 6.12 hosts too (some 20 minutes)
+test: ## every test, on nested Linux 7.3, 7.2 and 6.12 hosts too (half an hour)
 	@.ci/test
 
 unit: build ## go vet and the tests that this host can run, the model of the ledger in its short form (under a minute)
