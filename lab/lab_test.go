@@ -224,3 +224,18 @@ func TestScheduleEndsWithItsContext(t *testing.T) {
 		}
 	}
 }
+
+// TestOrphansThatStayAreNotSaidToGo does nothing to what the file has no more,
+// and says nothing of it, unless it is asked to.
+func TestOrphansThatStayAreNotSaidToGo(t *testing.T) {
+	r := &Runner{Said: func(e Event) { t.Errorf("said %+v", e) }} // without a launcher: it could do nothing
+	changes := []Change{
+		{Lab: "pair", Kind: kindMachine, Name: "pair.gone", Action: Remove},
+		{Lab: "pair", Kind: kindNetns, Name: "pair.blue", Action: Remove},
+	}
+	for _, o := range do(t.Context(), changes, r.perform) {
+		if o.Err != nil {
+			t.Errorf("%s: %v", o.Name, o.Err)
+		}
+	}
+}

@@ -111,6 +111,9 @@ func do(ctx context.Context, changes []Change, perform func(context.Context, sch
 
 // perform does one change, for which nothing has to be waited but the gate.
 func (r *Runner) perform(ctx context.Context, s schedule, n *node) (err error) {
+	if n.Action == Remove && !r.Orphans {
+		return nil // it stays, and nothing is said to have happened to it
+	}
 	if n.Kind == kindMachine && n.Action != Keep {
 		if err := r.Gate.Enter(ctx); err != nil {
 			return fmt.Errorf("machine %q: %w", n.Name, err)
@@ -134,9 +137,7 @@ func (r *Runner) performNetns(ctx context.Context, c Change) error {
 		}
 		return r.Launcher.CreateNetns(ctx, c.Name, mode, launcher.OfLab(c.Lab))
 	case Remove:
-		if r.Orphans {
-			return r.Launcher.RemoveNetns(ctx, c.Name)
-		}
+		return r.Launcher.RemoveNetns(ctx, c.Name)
 	}
 	return nil
 }
@@ -146,10 +147,7 @@ func (r *Runner) performMachine(ctx context.Context, s schedule, n *node) error 
 	case Keep:
 		return nil
 	case Remove:
-		if r.Orphans {
-			return r.Launcher.Remove(ctx, n.Name, true)
-		}
-		return nil
+		return r.Launcher.Remove(ctx, n.Name, true)
 	case Replace:
 		if err := r.Launcher.Remove(ctx, n.Name, true); err != nil {
 			return err

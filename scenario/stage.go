@@ -49,17 +49,18 @@ func (st *stage) up(ctx context.Context, names []string) error {
 	}
 	r := &lab.Runner{Launcher: st.l, Gate: fleet.NewGate(0)}
 	outcomes, err := r.Up(ctx, []configs.Lab{some})
-	errs := []error{err}
-	for _, o := range outcomes {
-		errs = append(errs, o.Err)
-	}
-	return errors.Join(errs...)
+	return failed(outcomes, err)
 }
 
 // clear takes the lab away, also when ctx has ended.
 func (st *stage) clear(ctx context.Context) error {
 	r := &lab.Runner{Launcher: st.l}
 	outcomes, err := r.Down(context.WithoutCancel(ctx), []string{st.lab.Name}, 16, endGrace)
+	return failed(outcomes, err)
+}
+
+// failed joins err and what failed among outcomes.
+func failed(outcomes []lab.Outcome, err error) error {
 	errs := []error{err}
 	for _, o := range outcomes {
 		errs = append(errs, o.Err)
