@@ -3,50 +3,40 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/vmlaunch/vmlaunch/internal/testenv"
 )
 
-// distroAppend is the kernel's command line of the stock distribution. Emulated in
-// an emulator it is thirty times as slow as emulated on a real host: time limits are
-// longer, and what a machine of one disk does not need is left out.
-func distroAppend() string {
-	words := []string{
-		"root=/dev/vda", "rw", "console=ttyS0", "quiet", "no_timer_check", "mitigations=off", "audit=0", "cryptomgr.notests",
-		"systemd.default_timeout_start_sec=900", "systemd.default_device_timeout_sec=900",
-	}
-	for _, unit := range []string{
-		"getty.target", "timers.target", "ssh", "ldconfig", "kmod-static-nodes",
-		"systemd-udev-trigger", "systemd-udevd", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket",
-		"systemd-journal-flush", "systemd-journal-catalog-update", "systemd-random-seed", "systemd-network-generator",
-		"systemd-modules-load", "systemd-sysctl", "systemd-remount-fs", "systemd-machine-id-commit", "systemd-hostnamed.socket",
-		"systemd-tmpfiles-setup-dev", "systemd-tmpfiles-setup-dev-early", "systemd-update-done",
-		"modprobe@configfs", "modprobe@drm", "modprobe@fuse", "modprobe@efi_pstore", "modprobe@dm_mod", "modprobe@loop",
-		"dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
-		"sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "proc-sys-fs-binfmt_misc.automount",
-	} {
-		words = append(words, "systemd.mask="+unit)
-	}
-	return strings.Join(words, " ")
-}
+// distroAppend is the kernel's command line of the stock distribution. In an emulator
+// everything takes its time, so systemd waits longer than it does by itself.
+const distroAppend = "root=/dev/vda rw console=ttyS0 quiet no_timer_check" +
+	" systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
 
-// distroQEMU is a QEMU that takes KVM where it is. In a nest vmlaunch does not find it
-// working, because the trial takes longer than it waits; and yet it is several times as
-// fast as emulation in emulation.
+// distroQEMU is a QEMU that takes KVM where it is. In a nest vmlaunch rightly finds it
+// broken: its guest hangs where it loads a segment from ROM, our light kernel oopses, and
+// the nest did so once. Debian's kernel runs, though, and several times as fast as by
+// emulation in emulation.
 func distroQEMU(t *testing.T) string {
 	t.Helper()
 	if !testenv.Has(testenv.KVM) {
 		return "qemu-system-x86_64"
 	}
-	path := filepath.Join(t.TempDir(), "qemu-kvm")
+	dir, err := os.MkdirTemp("", "qemu") // a user of its own has to reach it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "qemu-kvm")
 	script := `#!/bin/sh
 for a; do shift; [ "$a" != tcg ] || a=kvm; set -- "$@" "$a"; done
 exec qemu-system-x86_64 "$@"
 `
-	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -65,7 +55,7 @@ func TestDistro(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	h.must("up", "debian", "--image", in("disk.qcow2"), "--kernel", in("vmlinuz"), "--initrd", in("initrd.img"), "--append", distroAppend(),
+	h.must("up", "debian", "--image", in("disk.qcow2"), "--kernel", in("vmlinuz"), "--initrd", in("initrd.img"), "--append", distroAppend,
 		"--netns", "red", "--cid", "42", "--memory", "512M", "--timeout", "25m", "--progress", "plain", "--accel", "tcg", "--qemu", distroQEMU(t),
 		"--credential", "greeting=hello", "--credential", "secret=@"+secret)
 	t.Logf("ready by its own word after %s", time.Since(began).Round(time.Second))
