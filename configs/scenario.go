@@ -7,6 +7,16 @@ type Scenario struct {
 	About string `json:"about,omitempty"`
 	Lab   Lab    `json:"lab"`
 	Steps []Step `json:"steps"`
+
+	Containers []ScenarioContainer `json:"containers,omitempty"`
+}
+
+// A ScenarioContainer is a process with namespaces of its own, as a container's
+// runtime starts one, which lives while the scenario is played. A machine whose Netns
+// is container:NAME is put into its network namespace.
+type ScenarioContainer struct {
+	Name  string `json:"name"`
+	Vsock string `json:"vsock"` // global or local
 }
 
 // A Step is one thing that is done, and what it has to show. Which fields it has
@@ -17,9 +27,9 @@ type Step struct {
 	Line  int    `json:"line"`            // of the file
 
 	Machines    []string `json:"machines,omitempty"`
-	From        string   `json:"from,omitempty"` // host, a namespace or a machine of the lab
+	From        string   `json:"from,omitempty"` // host, a namespace, a machine or a container
 	To          string   `json:"to,omitempty"`   // a machine, or what listens
-	In          string   `json:"in,omitempty"`   // host, or a namespace of the lab
+	In          string   `json:"in,omitempty"`   // host, a namespace or a container
 	CID         uint32   `json:"cid,omitempty"`
 	Port        uint32   `json:"port,omitempty"`
 	Text        string   `json:"text,omitempty"`
@@ -93,7 +103,7 @@ func StepVerbs() []StepVerb {
 		{StepSay, "sends text on a connection that was kept and reads a line", []string{"on", "text"}, []string{"answer", "closed"}},
 		{StepListen, "listens in a namespace and sends back what comes", []string{"in", "port", "as"}, nil},
 		{StepClaim, "takes a cid as another program would, without a machine", []string{"in", "cid", "as"}, nil},
-		{StepClose, "closes what was kept, listens or was claimed", []string{"on"}, nil},
+		{StepClose, "closes what was kept, listens or was claimed; ends a container", []string{"on"}, nil},
 		{StepMode, "reads the vsock mode of a namespace", []string{"in"}, []string{"mode"}},
 		{StepChildMode, "writes the mode that children of a namespace get", []string{"in", "mode"}, nil},
 		{StepUnpin, "takes the name off a namespace, as ip netns del does", []string{"in"}, nil},

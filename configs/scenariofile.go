@@ -42,9 +42,9 @@ func (r *scenarioReader) readScenario(top *yaml.Node, f LabFile) {
 		r.errs = append(r.errs, &FileError{f.Name, 1, 1, "declares no steps"})
 		return
 	}
-	var steps, lab *yaml.Node
+	var steps, lab, containers *yaml.Node
 	r.mapping(top, "a scenario", func(key, v *yaml.Node) {
-		if strings.HasPrefix(key.Value, "x-") || !r.known(key, "scenario", "about", "lab", "steps") {
+		if strings.HasPrefix(key.Value, "x-") || !r.known(key, "scenario", "about", "containers", "lab", "steps") {
 			return
 		}
 		switch key.Value {
@@ -54,6 +54,8 @@ func (r *scenarioReader) readScenario(top *yaml.Node, f LabFile) {
 			}
 		case "about":
 			r.text(key, v, &r.s.About)
+		case "containers":
+			containers = v
 		case "lab":
 			lab = v
 		case "steps":
@@ -64,6 +66,7 @@ func (r *scenarioReader) readScenario(top *yaml.Node, f LabFile) {
 		r.fail(top, "scenario: want its name")
 	}
 	r.readLab(lab)
+	r.mapping(containers, "containers", r.container)
 	if len(r.errs) > 0 {
 		return // steps are about what the lab has
 	}
@@ -97,6 +100,25 @@ func (r *scenarioReader) readLab(lab *yaml.Node) {
 		r.checkAlone()
 	}
 }
+
+// container reads one container: its name, and the mode of its namespace.
+func (r *scenarioReader) container(key, v *yaml.Node) {
+	c := ScenarioContainer{Name: key.Value}
+	switch names := r.places(true); {
+	case validLabName(c.Name) != nil:
+		r.fail(key, "container %q: %v", c.Name, validLabName(c.Name))
+	case slices.Contains(names, c.Name):
+		r.fail(key, "container %q: something else has that name", c.Name)
+	}
+	if r.text(key, v, &c.Vsock) && c.Vsock != VsockGlobal && c.Vsock != VsockLocal {
+		r.fail(v, "container %s: %q: want global or local", c.Name, c.Vsock)
+	}
+	r.s.Containers = append(r.s.Containers, c)
+	r.opened[c.Name] = containerOpens
+}
+
+// containerOpens stands for the verb that would have started a container.
+const containerOpens = "containers"
 
 // steps reads a list of steps.
 func (r *scenarioReader) steps(n *yaml.Node, what string) []Step {
@@ -270,6 +292,8 @@ func (r *scenarioReader) complete(key *yaml.Node, s *Step) {
 		}
 	case StepChildMode, StepUnpin:
 		switch {
+		case r.opened[s.In] == containerOpens:
+			r.fail(key, "%s: %s is a container: only a namespace of the lab", s.Verb, s.In)
 		case s.In == PlaceHost:
 			r.fail(key, "%s: host: only a namespace of the lab (it can't be taken back)", s.Verb)
 		case s.Verb == StepChildMode && s.Mode == "":
@@ -316,19 +340,27 @@ func (r *scenarioReader) isMachine(n *yaml.Node, key, name string) {
 	}
 }
 
-// isPlace refuses what is neither the host nor a namespace of the lab, nor, with
-// machines, one of those.
+// isPlace refuses what is neither the host, a namespace of the lab or a container,
+// nor, with machines, one of those.
 func (r *scenarioReader) isPlace(n *yaml.Node, key, name string, machines bool) {
+	if names := r.places(machines); !slices.Contains(names, name) {
+		r.fail(n, "%s %q: no such place%s", key, name, r.meant(name, names))
+	}
+}
+
+// places returns the names of all places.
+func (r *scenarioReader) places(machines bool) []string {
 	names := []string{PlaceHost}
+	for _, c := range r.s.Containers {
+		names = append(names, c.Name)
+	}
 	for _, ns := range r.lab.Namespaces {
 		names = append(names, ns.Name)
 	}
 	if machines {
 		names = append(names, roleNames(r.lab)...)
 	}
-	if !slices.Contains(names, name) {
-		r.fail(n, "%s %q: no such place%s", key, name, r.meant(name, names))
-	}
+	return names
 }
 
 // expect reads what a step has to show.

@@ -27,6 +27,21 @@ func Create(name string, m vsock.Mode) (*NS, error) {
 	return CreateKnown(name, m, func(*NS) error { return nil })
 }
 
+// New makes a network namespace of mode m that has no name: it goes with the last
+// descriptor, process and name that keep it. The caller closes the NS. It fails as
+// [Create] does, but for names.
+func New(m vsock.Mode) (*NS, error) {
+	err := canHave(m)
+	var f *os.File
+	if err == nil {
+		f, err = bear(m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create netns: %w", createError(err))
+	}
+	return identify(f)
+}
+
 // CreateKnown is [Create] for who must not lose a namespace: know is told of it
 // before it gets its name, and can write down its ID. It is not called where the
 // name is seen to be taken. If know fails, so does CreateKnown, and there is no

@@ -52,7 +52,7 @@ func (p *Player) Play(ctx context.Context, s configs.Scenario) (r Report, err er
 		err = errors.Join(err, st.clear(ctx))
 		r.Took = time.Since(begun)
 	}()
-	if why := st.prepare(ctx); why != nil {
+	if why := st.prepare(ctx, s.Containers); why != nil {
 		r.Why = describe(why)
 		r.settle()
 		return r, nil
@@ -89,6 +89,11 @@ func lacks(s configs.Scenario) (string, error) {
 	for _, ns := range s.Lab.Namespaces {
 		if ns.Vsock == configs.VsockLocal {
 			local = append(local, ns.Name)
+		}
+	}
+	for _, c := range s.Containers {
+		if c.Vsock == configs.VsockLocal {
+			local = append(local, c.Name)
 		}
 	}
 	if len(local) == 0 {

@@ -26,17 +26,33 @@ type stage struct {
 	lab  configs.Lab
 	said func(string)
 
+	containers map[string]*container // by name; those of the scenario
+
 	mu     sync.Mutex
 	opened map[string]io.Closer // by the name of a step's as
 	ended  map[string]time.Time // steps with a name
 }
 
 func newStage(l *launcher.Launcher, of configs.Lab, said func(string)) *stage {
-	return &stage{l: l, lab: of, said: said, opened: map[string]io.Closer{}, ended: map[string]time.Time{}}
+	return &stage{
+		l: l, lab: of, said: said, containers: map[string]*container{},
+		opened: map[string]io.Closer{}, ended: map[string]time.Time{},
+	}
 }
 
-// prepare makes the namespaces of the lab.
-func (st *stage) prepare(ctx context.Context) error { return st.up(ctx, nil) }
+// prepare starts the containers, and makes the namespaces of the lab.
+func (st *stage) prepare(ctx context.Context, containers []configs.ScenarioContainer) error {
+	for _, c := range containers {
+		started, err := startContainer(c)
+		if err != nil {
+			return err
+		}
+		st.containers[c.Name] = started
+		st.keep(c.Name, started)
+	}
+	st.lab.Machines = inContainers(st.lab.Machines, st.containers)
+	return st.up(ctx, nil)
+}
 
 // up brings machines up, by their names in the lab.
 func (st *stage) up(ctx context.Context, names []string) error {
@@ -109,6 +125,9 @@ func (st *stage) service(host string) string { return strings.TrimPrefix(host, s
 func (st *stage) enter(name string) (*netns.NS, error) {
 	if name == "" || name == configs.PlaceHost {
 		return netns.Open("")
+	}
+	if c, ok := st.containers[name]; ok {
+		return c.enter()
 	}
 	for _, ns := range st.lab.Namespaces {
 		if ns.Name == name {
