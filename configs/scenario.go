@@ -8,8 +8,13 @@ type Scenario struct {
 	Lab   Lab    `json:"lab"`
 	Steps []Step `json:"steps"`
 
+	Needs      string              `json:"needs,omitempty"` // what the host has to be: [NeedsOwnCID], or nothing
 	Containers []ScenarioContainer `json:"containers,omitempty"`
 }
+
+// NeedsOwnCID as Scenario.Needs asks for a host that is a vsock guest itself. The
+// variable OWN_CID is its CID there.
+const NeedsOwnCID = "own_cid"
 
 // A ScenarioContainer is a process with namespaces of its own, as a container's
 // runtime starts one, which lives while the scenario is played. A machine whose Netns

@@ -44,7 +44,7 @@ func (r *scenarioReader) readScenario(top *yaml.Node, f LabFile) {
 	}
 	var steps, lab, containers *yaml.Node
 	r.mapping(top, "a scenario", func(key, v *yaml.Node) {
-		if strings.HasPrefix(key.Value, "x-") || !r.known(key, "scenario", "about", "containers", "lab", "steps") {
+		if strings.HasPrefix(key.Value, "x-") || !r.known(key, "scenario", "about", "needs", "containers", "lab", "steps") {
 			return
 		}
 		switch key.Value {
@@ -54,6 +54,10 @@ func (r *scenarioReader) readScenario(top *yaml.Node, f LabFile) {
 			}
 		case "about":
 			r.text(key, v, &r.s.About)
+		case "needs":
+			if r.text(key, v, &r.s.Needs) && r.s.Needs != NeedsOwnCID {
+				r.fail(v, "needs %q: want %s", r.s.Needs, NeedsOwnCID)
+			}
 		case "containers":
 			containers = v
 		case "lab":

@@ -1,6 +1,7 @@
 package nest
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -15,6 +16,7 @@ type plan struct {
 	memoryMiB int
 	cpus      int
 	monitor   int // descriptor of the listening QMP socket
+	vsock     int // descriptor of the back end of its own vsock device; 0 for no such device
 }
 
 // args returns the argument vector. Each part was found to be the fastest way
@@ -23,7 +25,7 @@ type plan struct {
 // cmpxchg16b is off: QEMU 7.2 gets its flags wrong at times, and Linux 6.12
 // crashes of it in the memory allocator.
 func (p plan) args() []string {
-	return []string{
+	args := []string{
 		p.qemu, "-name", "vmlaunch-nest-" + p.kernel,
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16",
 		"-smp", strconv.Itoa(p.cpus), "-m", strconv.Itoa(p.memoryMiB),
@@ -38,6 +40,12 @@ func (p plan) args() []string {
 		// time, and Linux then tries ways that this machine doesn't have.
 		"-append", "console=ttyS0 panic=-1 quiet no_timer_check",
 	}
+	if p.vsock == 0 {
+		return args
+	}
+	return append(args, // QEMU has such a device only if its memory can be shared
+		"-object", fmt.Sprintf("memory-backend-memfd,id=memory,share=on,size=%dM", p.memoryMiB), "-machine", "memory-backend=memory",
+		"-chardev", "socket,id=vsock,fd="+strconv.Itoa(p.vsock), "-device", "vhost-user-vsock-pci,chardev=vsock")
 }
 
 // escape makes a value safe inside QEMU's comma lists.

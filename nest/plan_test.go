@@ -32,6 +32,12 @@ func TestArgs(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	own := plan{qemu: "/usr/bin/qemu", memoryMiB: 2048, cpus: 2, monitor: 3, vsock: 4}.args()
+	want = strings.Fields(`-object memory-backend-memfd,id=memory,share=on,size=2048M -machine memory-backend=memory
+		-chardev socket,id=vsock,fd=4 -device vhost-user-vsock-pci,chardev=vsock`)
+	if diff := cmp.Diff(want, own[len(own)-len(want):]); diff != "" {
+		t.Errorf("with a vsock device of its own (-want +got):\n%s", diff)
+	}
 	if !startedOn(got, "/run/a,b/initrd") || startedOn(got, "/run/a/initrd") || startedOn([]string{"x", "-initrd"}, "") {
 		t.Error("startedOn does not tell our QEMU by its initramfs")
 	}

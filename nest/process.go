@@ -21,9 +21,9 @@ import (
 const monitorFD = 3
 
 // start starts QEMU in a session of its own, so that it outlives this process
-// and its terminal; its output goes to the file log. The process is the
-// caller's to end.
-func start(p plan, monitor *os.File, log string) (proc.ID, error) {
+// and its terminal; its output goes to the file log, and it inherits files from
+// [monitorFD] on. The process is the caller's to end.
+func start(p plan, log string, files ...*os.File) (proc.ID, error) {
 	out, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return proc.ID{}, err
@@ -32,7 +32,7 @@ func start(p plan, monitor *os.File, log string) (proc.ID, error) {
 	args := p.args()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.ExtraFiles = []*os.File{monitor}
+	cmd.ExtraFiles = files
 	cmd.Dir = "/"
 	// No Pdeathsig: it would come when the thread ends, not the process.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -20,6 +20,7 @@ type record struct {
 	QEMU      proc.ID    `json:"qemu"`
 	MemoryMiB int        `json:"memoryMiB"`
 	CPUs      int        `json:"cpus"`
+	OwnCID    uint32     `json:"ownCID,omitempty"`
 	Started   time.Time  `json:"started"`
 	Port      int        `json:"port"` // of 127.0.0.1, leads to the agent
 	Keys      guest.Keys `json:"keys"`

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,10 @@ type Options struct {
 
 	MemoryMiB int // 0 for [DefaultMemoryMiB], less on a small host
 	CPUs      int // 0 for [DefaultCPUs]
+
+	// OwnCID, if not 0, makes the nest a vsock guest with that CID, as a virtual
+	// machine of a cloud may be. Nobody is at the other end of its device.
+	OwnCID uint32
 
 	Binary   string       // this vmlaunch, to be put in; "" for none
 	Progress func(string) // gets a line for each step that takes time; may be nil
@@ -136,7 +141,7 @@ func boot(ctx context.Context, o Options, dir string) (r record, err error) {
 	if err != nil {
 		return record{}, err
 	}
-	r = record{Kernel: b.kernel.Version, Keys: keys, MemoryMiB: o.MemoryMiB, CPUs: o.CPUs, Started: time.Now()}
+	r = record{Kernel: b.kernel.Version, Keys: keys, MemoryMiB: o.MemoryMiB, CPUs: o.CPUs, OwnCID: o.OwnCID, Started: time.Now()}
 	if r.Binary, err = binaryDigest(o.Binary); err != nil {
 		return record{}, err
 	}
@@ -144,12 +149,26 @@ func boot(ctx context.Context, o Options, dir string) (r record, err error) {
 		return record{}, err
 	}
 	back.Push("folder of nest", func(ctx context.Context) error { return clear(ctx, dir, r) })
+	cfg, err := config(o, b, keys)
+	if err != nil {
+		return record{}, err
+	}
 	initrd := filepath.Join(dir, initrdFile)
-	if err := writeInitrd(initrd, archive, o.Binary, config(o, b, keys)); err != nil {
+	if err := writeInitrd(initrd, archive, o.Binary, cfg); err != nil {
 		return record{}, err
 	}
 	o.progress("starting qemu with linux %s", b.kernel.Version)
-	if err := r.launch(ctx, dir, b); err != nil {
+	var vsock *os.File
+	if o.OwnCID != 0 {
+		backend, end, err := newVsockBackend(o.OwnCID)
+		if err != nil {
+			return record{}, err
+		}
+		defer backend.Close() // what went wrong with it shows in the nest
+		defer end.Close()
+		vsock = end
+	}
+	if err := r.launch(ctx, dir, b, vsock); err != nil {
 		return record{}, err
 	}
 	if err := os.Remove(initrd); err != nil { // QEMU has read it: it is memory wasted on a tmpfs
@@ -206,13 +225,25 @@ func guestKernel(ctx context.Context, o Options, own image.Kernel) (image.Kernel
 }
 
 // config returns what the agent is told.
-func config(o Options, b base, keys guest.Keys) agentconfig.Config {
+func config(o Options, b base, keys guest.Keys) (agentconfig.Config, error) {
+	modules := b.boot
+	if o.OwnCID != 0 {
+		own, err := b.tree.Order(vsockModule)
+		if err != nil {
+			return agentconfig.Config{}, err
+		}
+		for _, path := range image.ModulePaths(b.kernel.Version, own) {
+			if !slices.Contains(modules, path) {
+				modules = append(slices.Clip(modules), path)
+			}
+		}
+	}
 	return agentconfig.Config{
 		Role: agentconfig.Nest, Hostname: "nest",
 		Listen:  []string{fmt.Sprintf("tcp::%d", agentconfig.SSHPort)},
 		HostKey: string(keys.Host), AuthorizedKeys: []string{keys.ClientPub},
-		Modules: b.boot, Network: true,
-	}
+		Modules: modules, Network: true,
+	}, nil
 }
 
 // writeInitrd writes what QEMU boots: the cached base, then a small archive with
@@ -241,8 +272,9 @@ func writeInitrd(path, base, binary string, cfg agentconfig.Config) (err error) 
 	return a.Close()
 }
 
-// launch starts QEMU, records it, and asks it for its port.
-func (r *record) launch(ctx context.Context, dir string, b base) error {
+// launch starts QEMU, with a vsock device of its own if vsock is the end of one,
+// records it, and asks it for its port.
+func (r *record) launch(ctx context.Context, dir string, b base, vsock *os.File) error {
 	qemu, err := findQEMU()
 	if err != nil {
 		return err
@@ -256,7 +288,11 @@ func (r *record) launch(ctx context.Context, dir string, b base) error {
 		initrd: filepath.Join(dir, initrdFile), console: filepath.Join(dir, consoleFile),
 		memoryMiB: r.MemoryMiB, cpus: r.CPUs, monitor: monitorFD,
 	}
-	r.QEMU, err = start(p, monitor, filepath.Join(dir, logFile))
+	files := []*os.File{monitor}
+	if vsock != nil {
+		p.vsock, files = vsockFD, append(files, vsock)
+	}
+	r.QEMU, err = start(p, filepath.Join(dir, logFile), files...)
 	monitor.Close() // QEMU has its own copy, or there is no QEMU
 	if err != nil {
 		return err

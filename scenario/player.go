@@ -79,12 +79,27 @@ func decisive(s configs.Step) bool {
 	}, s.Verb)
 }
 
-// lacks says why this kernel can't play s, "" if it can.
+// lacks says why this host can't play s, "" if it can.
 func lacks(s configs.Scenario) (string, error) {
+	own, err := vsock.OwnCID()
+	switch {
+	case err != nil:
+		return "", err
+	case s.Needs == configs.NeedsOwnCID && !own.Guest():
+		return "this host is no vsock guest itself (a nest can be: vmlaunch nest up --own-cid 77)", nil
+	case own.Guest() && expectsNobody(s.Steps):
+		return fmt.Sprintf("this host is a vsock guest itself, with cid %d: what nobody on it has is looked for on its own host (net.vsock.g2h_fallback), so ENODEV is not what tells that", own), nil
+	}
 	modes, err := vsock.Modes()
 	if err != nil || modes {
 		return "", err
 	}
+	return lacksModes(s), nil
+}
+
+// lacksModes says why a kernel whose namespaces have no vsock modes can't play s, ""
+// if it can.
+func lacksModes(s configs.Scenario) string {
 	var local []string
 	for _, ns := range s.Lab.Namespaces {
 		if ns.Vsock == configs.VsockLocal {
@@ -97,7 +112,7 @@ func lacks(s configs.Scenario) (string, error) {
 		}
 	}
 	if len(local) == 0 {
-		return "", nil
+		return ""
 	}
 	why := fmt.Sprintf("this kernel has no vsock namespaces (Linux 7.0 and later have): %v would not be local", local)
 	if c, err := s.Lab.Copy(s.Name); err == nil {
@@ -105,7 +120,14 @@ func lacks(s configs.Scenario) (string, error) {
 			why += fmt.Sprintf(", and in the one CID space there is, machines would ask for the same: %v", clash.Which)
 		}
 	}
-	return why, nil
+	return why
+}
+
+// expectsNobody reports whether a step has to fail because nobody has a CID.
+func expectsNobody(steps []configs.Step) bool {
+	return slices.ContainsFunc(steps, func(s configs.Step) bool {
+		return s.Verb == configs.StepDial && s.Expect.Errno == unix.ErrnoName(unix.ENODEV) || expectsNobody(s.Together)
+	})
 }
 
 // labName returns a name that no other play has.

@@ -123,7 +123,7 @@ func claimError(c CID, err error) error {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		if own, ownErr := OwnCID(); ownErr == nil && own == c {
-			return fmt.Errorf("%w: it is this host's own, which is a guest itself", ErrInUse)
+			return &answer{fmt.Errorf("%w: it is this host's own, which is a guest itself", ErrInUse), unix.EADDRINUSE}
 		}
 		return &answer{ErrInUse, unix.EADDRINUSE}
 	case errors.Is(err, unix.EINVAL):

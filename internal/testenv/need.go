@@ -28,6 +28,7 @@ const (
 	NoModes                      // a kernel with vsock but without modes (Linux 6.x)
 	Nest                         // the run may take minutes to boot a nested host
 	Throwaway                    // a host nobody needs after the run: it may be left unusable
+	OwnCID                       // a host that is a vsock guest itself
 	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
 	Distro                       // a stock distribution's disk, kernel and initramfs, their folder in VMLAUNCH_TEST_DISTRO
 	SSH                          // ssh, of OpenSSH
@@ -42,7 +43,7 @@ const (
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Virtiofsd, Passt, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, OwnCID, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Virtiofsd, Passt, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -66,6 +67,8 @@ func (n Need) String() string {
 		return "nest"
 	case Throwaway:
 		return "throwaway"
+	case OwnCID:
+		return "own-cid"
 	case Light:
 		return "light"
 	case Distro:
@@ -109,6 +112,8 @@ func (n Need) hint() string {
 		return Promises + "=nest"
 	case Throwaway:
 		return "run it alone in a nest with " + Promises + "=throwaway"
+	case OwnCID:
+		return "run it in a nest: vmlaunch nest up --own-cid 77"
 	case Light:
 		return "vmlaunch image build light"
 	case Distro:

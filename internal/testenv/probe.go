@@ -70,6 +70,8 @@ func (n Need) probe(promised []Need) error {
 			return errors.New("not asked for: it changes the host until its next boot")
 		}
 		return nil
+	case OwnCID:
+		return probeOwnCID()
 	case Light:
 		return probeFile(LightKernel, "")
 	case Distro:
@@ -143,6 +145,23 @@ func probeNoModes() error {
 		return err
 	}
 	return probeAbsent(nsMode)
+}
+
+// probeOwnCID asks the kernel for this side's CID; a guest's is above the host's, 2.
+func probeOwnCID() error {
+	if err := loadVsock(); err != nil {
+		return err
+	}
+	f, err := os.Open("/dev/vsock")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	cid, err := unix.IoctlGetUint32(int(f.Fd()), unix.IOCTL_VM_SOCKETS_GET_LOCAL_CID)
+	if err == nil && (cid <= unix.VMADDR_CID_HOST || cid == unix.VMADDR_CID_ANY) {
+		err = fmt.Errorf("this host is no guest (%d)", cid)
+	}
+	return err
 }
 
 // probeFile looks for name below the path in a variable.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/guest"
 	"github.com/vmlaunch/vmlaunch/nest"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 func newNest(a *app) *cobra.Command {
@@ -36,6 +37,7 @@ func (a *app) nestRunDir() (string, error) {
 type nestWish struct {
 	memoryMiB, cpus int
 	guest           string // kernel reference, or nest.NoGuest
+	ownCID          uint32
 }
 
 // nestUp brings the nest up, or takes the one that runs.
@@ -59,6 +61,7 @@ func (a *app) nestUp(ctx context.Context, w nestWish) (*nest.Nest, error) {
 		Guest:     w.guest,
 		MemoryMiB: w.memoryMiB,
 		CPUs:      w.cpus,
+		OwnCID:    w.ownCID,
 		Binary:    binary,
 		Progress:  a.progress.Say,
 	})
@@ -68,8 +71,8 @@ func (a *app) nestUp(ctx context.Context, w nestWish) (*nest.Nest, error) {
 
 func newNestUp(a *app) *cobra.Command {
 	var (
-		w      nestWish
-		memory string
+		w              nestWish
+		memory, ownCID string
 	)
 	cmd := &cobra.Command{
 		Use:               "up",
@@ -84,6 +87,13 @@ func newNestUp(a *app) *cobra.Command {
 				}
 				w.memoryMiB = mib
 			}
+			if ownCID != "" {
+				cid, err := vsock.ParseCID(ownCID)
+				if err != nil {
+					return usagef("--own-cid: %v", err)
+				}
+				w.ownCID = uint32(cid)
+			}
 			n, err := a.nestUp(cmd.Context(), w)
 			if err != nil {
 				return err
@@ -95,6 +105,7 @@ func newNestUp(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&memory, "memory", "", "memory of the nest, `SIZE` such as 4G")
 	cmd.Flags().IntVar(&w.cpus, "cpus", 0, "`N` virtual CPUs (default 2)")
+	cmd.Flags().StringVar(&ownCID, "own-cid", "", "make the nest a vsock guest itself, with CID `N`; nobody is at the other end")
 	cmd.Flags().StringVar(&w.guest, "guest-kernel", "", "kernel `REF` for linux guests in it, or none (default light, built when first asked for)")
 	return cmd
 }

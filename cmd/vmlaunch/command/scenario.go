@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmlaunch/vmlaunch/configs"
 	"github.com/vmlaunch/vmlaunch/scenario"
+	"github.com/vmlaunch/vmlaunch/vsock"
 )
 
 // ErrNotAsExpected says that a scenario did not show what it has to.
@@ -201,7 +202,18 @@ func (a *app) readScenario(ref string) (configs.Scenario, error) {
 	if err != nil {
 		return configs.Scenario{}, err
 	}
-	return configs.ReadScenario(f, configs.LabOptions{Getenv: a.lookupEnv})
+	return configs.ReadScenario(f, configs.LabOptions{Getenv: a.lookupScenarioEnv})
+}
+
+// lookupScenarioEnv is [app.lookupEnv] with this host's own CID as OWN_CID, if it is
+// a vsock guest.
+func (a *app) lookupScenarioEnv(name string) (string, bool) {
+	if name == "OWN_CID" {
+		if own, err := vsock.OwnCID(); err == nil && own.Guest() {
+			return own.String(), true
+		}
+	}
+	return a.lookupEnv(name)
 }
 
 func someScenarios(cmd *cobra.Command, args []string) error {
