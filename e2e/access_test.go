@@ -15,16 +15,57 @@ import (
 // wantSSH has OpenSSH run hostname in machines, by what ssh-config prints.
 func (h *host) wantSSH(names ...string) {
 	h.t.Helper()
+	config := h.sshConfig(names...)
+	for _, name := range names {
+		out, err := exec.Command("ssh", "-F", config, name+".vmlaunch", "hostname").CombinedOutput()
+		if err != nil || string(out) != name+"\n" {
+			h.t.Errorf("ssh %s.vmlaunch hostname: %q, %v", name, out, err)
+		}
+	}
+}
+
+// sshConfig returns a file with what ssh-config prints.
+func (h *host) sshConfig(names ...string) string {
+	h.t.Helper()
 	config := filepath.Join(h.t.TempDir(), "config")
 	text := h.must(append([]string{"ssh-config"}, names...)...)
 	if err := os.WriteFile(config, []byte(text+"\n"), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	for _, name := range names {
-		out, err := exec.Command("ssh", "-F", config, name+".vmlaunch", "hostname").CombinedOutput()
-		if err != nil || string(out) != name+"\n" {
-			h.t.Errorf("ssh %s.vmlaunch hostname: %q, %v\n%s", name, out, err, text)
+	return config
+}
+
+// wantSFTP has OpenSSH's scp copy a folder into a machine, and its sftp list it,
+// rename a file in it and get that.
+func (h *host) wantSFTP(name string) {
+	h.t.Helper()
+	config, dir := h.sshConfig(name), h.t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "src"), 0o755), os.WriteFile(filepath.Join(dir, "src", "it's a file"), []byte("text\n"), 0o640)); err != nil {
+		h.t.Fatal(err)
+	}
+	ssh, err := exec.LookPath("ssh") // in a nest it is not where the two look for it
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	sftp := exec.Command("sftp", "-S", ssh, "-F", config, "-b", "-", name+".vmlaunch")
+	sftp.Stdin = strings.NewReader("cd by-scp\nls -l\nrename \"it's a file\" renamed\nget renamed " + dir + "/got\n")
+	back := filepath.Join(dir, "back")
+	for _, cmd := range []*exec.Cmd{
+		exec.Command("scp", "-S", ssh, "-F", config, "-rp", filepath.Join(dir, "src"), name+".vmlaunch:by-scp"),
+		sftp,
+		exec.Command("scp", "-S", ssh, "-F", config, "-p", name+".vmlaunch:by-scp/renamed", back),
+	} {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			h.t.Errorf("%q: %v\n%s", cmd.Args, err, out)
 		}
+	}
+	for _, path := range []string{filepath.Join(dir, "got"), back} {
+		if got, err := os.ReadFile(path); err != nil || string(got) != "text\n" {
+			h.t.Errorf("%s says %q, %v", path, got, err)
+		}
+	}
+	if info, err := os.Stat(back); err != nil || info.Mode() != 0o640 {
+		h.t.Errorf("the file that came back: %v, %v", info, err)
 	}
 }
 
