@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,18 +70,24 @@ func (h *host) wantSFTP(name string) {
 	}
 }
 
-// wantCopy copies a tree into a machine and back.
+// wantCopy copies a tree with a sparse file into a machine, and it but for that back.
 func (h *host) wantCopy(name string) {
 	h.t.Helper()
+	const sparseSize = 64 << 20
 	dir := h.t.TempDir()
 	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "src/sub"), 0o755),
-		os.WriteFile(filepath.Join(dir, "src/sub/file"), []byte("text\n"), 0o640), os.Symlink("sub/file", filepath.Join(dir, "src/link"))); err != nil {
+		os.WriteFile(filepath.Join(dir, "src/sub/file"), []byte("text\n"), 0o640), os.Symlink("sub/file", filepath.Join(dir, "src/link")),
+		os.WriteFile(filepath.Join(dir, "src/sub/hole"), nil, 0o600), os.Truncate(filepath.Join(dir, "src/sub/hole"), sparseSize)); err != nil {
 		h.t.Fatal(err)
 	}
 	h.must("cp", filepath.Join(dir, "src"), name+":copy")
 	if got := h.must("exec", name, "--", "cat", "copy/link"); got != "text" {
 		h.t.Errorf("the copy in the machine says %q", got)
 	}
+	if got := h.must("exec", name, "--", "stat", "-c", "%s %b", "copy/sub/hole"); got != strconv.Itoa(sparseSize)+" 0" {
+		h.t.Errorf("size and blocks of the sparse file are %s", got)
+	}
+	h.must("exec", name, "--", "rm", "copy/sub/hole")
 	h.must("cp", name+":/root/copy", filepath.Join(dir, "back"))
 	if info, err := os.Stat(filepath.Join(dir, "back/sub/file")); err != nil || info.Mode() != 0o640 || info.Size() != 5 {
 		h.t.Errorf("the copy that came back: %v, %v", info, err)
