@@ -139,7 +139,8 @@ func (s *fileService) fill(f sparseFile, to string) error {
 	return s.client.Chtimes(to, f.info.ModTime(), f.info.ModTime())
 }
 
-// write does that but for the time, which writing changes.
+// write does that but for the time, which writing changes. It writes at offsets: the
+// ReadFrom of w (sftp v1.13.12) takes an io.EOF of the connection for that of its source.
 func (f sparseFile) write(w *sftp.File, from io.ReaderAt) error {
 	if err := w.Truncate(f.info.Size()); err != nil {
 		return err
