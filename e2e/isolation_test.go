@@ -121,6 +121,7 @@ func TestLinuxGuestsShareACID(t *testing.T) {
 	}
 	h.wantSSH("apple", "berry")
 	h.wantCopy("apple")
+	h.wantSFTP("berry")
 	for _, from := range []string{"", "green", "white"} {
 		if err := dial(t, from, sameCID, linux.port); err != nil {
 			t.Errorf("dial from %q: %v", from, err)

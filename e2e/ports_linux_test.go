@@ -152,12 +152,8 @@ func getHTTP(t *testing.T, address string) string {
 // wantSSHForward has OpenSSH forward a port to the guest's web server.
 func (h *host) wantSSHForward(name string) {
 	h.t.Helper()
-	config := filepath.Join(h.t.TempDir(), "config")
-	if err := os.WriteFile(config, []byte(h.must("ssh-config", name)+"\n"), 0o600); err != nil {
-		h.t.Fatal(err)
-	}
 	// -W is a forward to standard input and output.
-	cmd := exec.Command("ssh", "-F", config, "-W", "localhost:80", name+".vmlaunch")
+	cmd := exec.Command("ssh", "-F", h.sshConfig(name), "-W", "localhost:80", name+".vmlaunch")
 	cmd.Stdin = strings.NewReader("GET / HTTP/1.0\r\n\r\n")
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.HasSuffix(string(out), "it works\n") {

@@ -35,6 +35,8 @@ type Command struct {
 	Terminal *os.File
 	// Term is TERM in the guest; empty for "xterm".
 	Term string
+
+	subsystem string // instead of a program: RFC 4254, 6.5
 }
 
 // line returns the command line for the guest's shell: SSH knows no argument

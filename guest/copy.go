@@ -17,7 +17,8 @@ import (
 // Put copies files and folders of this host into the guest: into to, if that is a
 // folder there, or else, a single one, as to. A path that is not absolute begins at
 // the user's home. Modes, times and links are kept; the copies belong to the user.
-// The guest needs tar and test, which busybox has.
+// The guest needs tar and test, which busybox has, and SFTP for holes to be kept: they
+// are filled without it.
 //
 // It fails with [fs.ErrNotExist] if a source or the folder is missing, and as
 // [Client.Run] does. What was copied before a failure stays.
@@ -35,10 +36,12 @@ func (c *Client) Put(ctx context.Context, to string, sources ...string) error {
 	if err != nil {
 		return fmt.Errorf("in the guest: %w", err)
 	}
+	apart := newSparseFiles(func() (*fileService, error) { return c.files(ctx) })
+	defer apart.close()
 	archive, into := io.Pipe()
 	packed := make(chan error, 1)
 	go func() {
-		err := packAll(into, name, sources)
+		err := packAll(packer{tar.NewWriter(into), apart.add}, name, sources)
 		_ = into.CloseWithError(err) // nil is the end of the archive
 		packed <- err
 	}()
@@ -48,7 +51,10 @@ func (c *Client) Put(ctx context.Context, to string, sources ...string) error {
 	if perr := <-packed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
 		return perr
 	}
-	return said.failure(exit, err)
+	if err := said.failure(exit, err); err != nil {
+		return err
+	}
+	return apart.fill(folder)
 }
 
 // Get copies files and folders of the guest to this host: into to, if that is a
@@ -135,10 +141,9 @@ func orHere(folder string) string {
 	return folder
 }
 
-// packAll writes an archive with all sources, a single one under name if that is
-// not empty.
-func packAll(w io.Writer, name string, sources []string) error {
-	t := tar.NewWriter(w)
+// packAll writes all sources, a single one under name if that is not empty, and ends
+// the archive.
+func packAll(p packer, name string, sources []string) error {
 	for _, s := range sources {
 		as := name
 		if as == "" {
@@ -148,11 +153,11 @@ func packAll(w io.Writer, name string, sources []string) error {
 			}
 			as = filepath.Base(abs)
 		}
-		if err := pack(t, s, as); err != nil {
+		if err := p.pack(s, as); err != nil {
 			return err
 		}
 	}
-	return t.Close()
+	return p.Close()
 }
 
 // exists reports whether there is something at file in the guest, a link that

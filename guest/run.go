@@ -125,6 +125,9 @@ func (r *run) begin(line string) error {
 			return err
 		}
 	}
+	if r.cmd.subsystem != "" {
+		return r.request("subsystem", ssh.Marshal(struct{ Name string }{r.cmd.subsystem}))
+	}
 	if line == "" {
 		return r.request("shell", nil)
 	}

@@ -113,7 +113,7 @@ func TestTreeComesBack(t *testing.T) {
 	root, to := openRoot(t)
 	for range 2 {
 		var archive bytes.Buffer
-		if err := packAll(&archive, "copy", []string{from}); err != nil {
+		if err := packAll(packer{tar.NewWriter(&archive), nil}, "copy", []string{from}); err != nil {
 			t.Fatal(err)
 		}
 		if err := unpack(tar.NewReader(&archive), root, "copy"); err != nil {

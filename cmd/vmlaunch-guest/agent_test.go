@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asAgent) != "" {
 		os.Exit(serveTest())
 	}
+	if len(os.Args) == 2 && os.Args[1] == sftpServer { // started by such an agent
+		os.Exit(run(os.Args[1:]))
+	}
 	if os.Getenv(asReaper) != "" {
 		os.Exit(reapAll())
 	}

@@ -5,9 +5,11 @@
 // What it is to be stands in one file, see package agentconfig. It needs
 // nothing else from the root file system; a shell is used where there is one.
 //
-// Called inside a running guest, not as PID 1, it asks PID 1 for an end:
+// Called inside a running guest, not as PID 1, it asks PID 1 for an end, or is
+// what serves files to scp and sftp, which PID 1 starts:
 //
 //	vmlaunch-guest poweroff|reboot|halt
+//	vmlaunch-guest sftp-server
 package main
 
 import (
@@ -19,7 +21,15 @@ func main() {
 	if os.Getpid() == 1 {
 		boot() // does not return
 	}
-	os.Exit(ask(os.Args[1:]))
+	os.Exit(run(os.Args[1:]))
+}
+
+// run does what args say in a running guest. It returns the process's exit code.
+func run(args []string) int {
+	if len(args) == 1 && args[0] == sftpServer {
+		return serveFiles()
+	}
+	return ask(args)
 }
 
 // ask signals PID 1 as busybox's poweroff, reboot and halt do. It returns the
@@ -34,6 +44,6 @@ func ask(args []string) int {
 			return 0
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: vmlaunch-guest poweroff|reboot|halt (the agent itself runs as PID 1 only)")
+	fmt.Fprintln(os.Stderr, "usage: vmlaunch-guest poweroff|reboot|halt|sftp-server (the agent itself runs as PID 1 only)")
 	return 2
 }

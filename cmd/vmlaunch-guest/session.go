@@ -84,6 +84,9 @@ func (s *session) handle(req *ssh.Request) bool {
 		return s.exec(req, m.Command)
 	case "shell":
 		return s.child == nil && s.srv.shell != "" && s.start(req, []string{"-sh"})
+	case "subsystem":
+		var m struct{ Name string }
+		return ssh.Unmarshal(req.Payload, &m) == nil && s.child == nil && s.subsystem(req, m.Name)
 	}
 	return false
 }

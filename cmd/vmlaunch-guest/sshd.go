@@ -27,8 +27,8 @@ const handshakeTime = 2 * time.Minute
 const acceptPause = 100 * time.Millisecond
 
 // A server lets those in who have one of the configured keys, as root, and
-// gives them sessions and connections to what listens here. Nothing else of SSH is
-// there: no passwords, no ports of the client's, no subsystems.
+// gives them sessions, files, and connections to what listens here. Nothing else of
+// SSH is there: no passwords, no ports of the client's.
 type server struct {
 	con      console
 	config   *ssh.ServerConfig

@@ -31,7 +31,7 @@ const (
 	OwnCID                       // a host that is a vsock guest itself
 	Light                        // the light guest kernel, its path in VMLAUNCH_TEST_LIGHT
 	Distro                       // a stock distribution's disk, kernel and initramfs, their folder in VMLAUNCH_TEST_DISTRO
-	SSH                          // ssh, of OpenSSH
+	SSH                          // ssh, scp and sftp, of OpenSSH
 	Tools                        // ip, unshare and nsenter
 	QEMUImg                      // qemu-img
 	UEFI                         // a UEFI firmware with its descriptor for QEMU

@@ -38,7 +38,9 @@ func (n Need) probe(promised []Need) error {
 	case Root:
 		return probeRoot()
 	case SSH:
-		return exec.Command("ssh", "-V").Run()
+		_, scp := exec.LookPath("scp")
+		_, sftp := exec.LookPath("sftp")
+		return errors.Join(exec.Command("ssh", "-V").Run(), scp, sftp)
 	case UEFI:
 		return probeUEFI()
 	case SWTPM:

@@ -19,8 +19,9 @@ are paths in the machine, as NAME:PATH. A path in a machine that is not absolute
 begins at root's home. Folders are copied whole. Into a folder that exists a copy goes
 under its own name; else TARGET is the name of the copy.
 
-Modes, times and links are kept. What comes from a machine stays inside TARGET and
-has no set-user-ID bits. A path of this host with a colon in it is written ./a:b.`,
+Modes, times and links are kept, holes too, into a machine only if its SSH server
+knows SFTP. What comes from a machine stays inside TARGET and has no set-user-ID bits.
+A path of this host with a colon in it is written ./a:b.`,
 		Example: `  vmlaunch cp ./src web:/root
   vmlaunch cp web:/var/log/app.log web:/etc/app.conf ./`,
 		Args: func(_ *cobra.Command, args []string) error {
