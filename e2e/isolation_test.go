@@ -134,6 +134,8 @@ func TestLinuxGuestsShareACID(t *testing.T) {
 	if _, there := h.list()["damson"]; there {
 		t.Error("the refused machine is listed")
 	}
+	h.wantRepaired("apple", "berry")
+	h.must("down", "apple", "berry")
 }
 
 // Issue A, b: a holder that vmlaunch does not manage is reported as foreign.

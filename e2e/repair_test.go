@@ -96,22 +96,24 @@ func (h *host) wantLost(unreadable bool) {
 	}
 }
 
-// Issue B once more with a Linux guest, which is reached by SSH with its keys.
-func TestRepairOfLinuxAfterTheStateIsLost(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.Light)
-	h := newHost(t)
-	h.must("up", "apple", "--image", "linux", "--netns", "cell", "--vsock", "local", "--cid", "42")
-	before := h.inspect("apple")
+// wantRepaired loses the state and asks that Linux machines that run are adopted as
+// they were.
+func (h *host) wantRepaired(names ...string) {
+	h.t.Helper()
+	before := map[string]machine{}
+	for _, name := range names {
+		before[name] = h.inspect(name)
+	}
 	if err := os.Remove(filepath.Join(h.root, "state", "state.db")); err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	h.must("repair")
-	h.wantName(linux, "apple")
-	if after := h.inspect("apple"); after != before {
-		t.Errorf("the machine is %+v, want %+v", after, before)
+	for _, name := range names {
+		h.wantName(linux, name)
+		if after := h.inspect(name); after != before[name] {
+			h.t.Errorf("the machine is %+v, want %+v", after, before[name])
+		}
 	}
-	h.must("down", "apple")
-	h.wantClean()
 }
 
 // Issue B: while a machine is down, its namespace is made anew under the same

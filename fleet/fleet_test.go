@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestEachHoldsTheLimit lets three of ten go at once, and no fourth.
@@ -149,4 +150,23 @@ func FuzzParsePressure(f *testing.F) {
 			t.Errorf("%q: %v", text, v)
 		}
 	})
+}
+
+// TestGateReadsThePressureOnceATick asks that those who wait do not each read it.
+func TestGateReadsThePressureOnceATick(t *testing.T) {
+	g := NewGate(8)
+	reads := 0
+	g.pressure = func() (Pressure, error) { reads++; return Pressure{}, nil }
+	if err := g.Enter(t.Context()); err != nil || reads != 1 {
+		t.Fatalf("%d reads for the first (%v), want 1", reads, err)
+	}
+	g.looked = time.Now().Add(time.Hour) // the tick has not passed, however slow this is
+	for range 7 {
+		if err := g.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reads != 1 {
+		t.Errorf("%d reads within a tick, want 1", reads)
+	}
 }

@@ -30,6 +30,9 @@ type Gate struct {
 	mu   sync.Mutex
 	busy int
 	left chan struct{} // closed when somebody leaves
+
+	looked time.Time // when the pressure was read last
+	last   Pressure
 }
 
 // NewGate returns a gate for this host; most of 0 is four for each processor.
@@ -61,18 +64,9 @@ func (g *Gate) Enter(ctx context.Context) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		p, err := g.pressure()
-		if err != nil {
+		free, left, err := g.try()
+		if free || err != nil {
 			return err
-		}
-		g.mu.Lock()
-		free, left := g.busy < allowed(p, g.cpus, g.most), g.left
-		if free {
-			g.busy++
-		}
-		g.mu.Unlock()
-		if free {
-			return nil
 		}
 		select {
 		case <-left:
@@ -80,6 +74,24 @@ func (g *Gate) Enter(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// try takes a place if there is a free one; else left is closed when one may have
+// become free. The pressure is read once a tick, however many wait.
+func (g *Gate) try() (free bool, left chan struct{}, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.looked) >= gateTick {
+		if g.last, err = g.pressure(); err != nil {
+			return false, nil, err
+		}
+		g.looked = time.Now()
+	}
+	free = g.busy < allowed(g.last, g.cpus, g.most)
+	if free {
+		g.busy++
+	}
+	return free, g.left, nil
 }
 
 // Leave lets the next one in.

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +58,7 @@ func TestProbeOnBothBoards(t *testing.T) {
 			if want := fmt.Sprintf("probe web cid %d ready\r\n", m.cid); !strings.HasPrefix(m.console.String(), want) {
 				t.Errorf("console: got %q, want %q first", m.console, want)
 			}
+			t.Run("still", func(t *testing.T) { testProbeStill(t, m) })
 			t.Run("greeting", func(t *testing.T) { testProbeGreeting(t, m) })
 			t.Run("echo", func(t *testing.T) { testProbeEcho(t, m) })
 			t.Run("dial in", func(t *testing.T) { testProbeDialIn(t, m) })
@@ -70,6 +72,39 @@ func TestProbeOnBothBoards(t *testing.T) {
 			t.Run("power button", func(t *testing.T) { testProbePowerButton(t, m) })
 		})
 	}
+}
+
+// testProbeStill asks that a machine with nothing to do leaves the host alone: each of
+// a hundred that wakes its QEMU for every tick of a timer costs them all.
+func testProbeStill(t *testing.T, m *machine) {
+	const most = 10 // the timer that ticks from reset on makes 36
+	before := wakeups(t, m.qemu.Process.Pid)
+	<-time.After(time.Second) // a rate has no other event
+	if got := wakeups(t, m.qemu.Process.Pid) - before; got > most {
+		t.Errorf("QEMU woke %d times within a second, want at most %d", got, most)
+	}
+}
+
+// wakeups returns how often the threads of a process have slept, see proc_pid_status(5).
+func wakeups(t *testing.T, pid int) (n int) {
+	t.Helper()
+	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("threads of %d: %q, %v", pid, paths, err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "\nvoluntary_ctxt_switches:")
+		var one int
+		if _, err := fmt.Sscan(rest, &one); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		n += one
+	}
+	return n
 }
 
 func testProbeGreeting(t *testing.T, m *machine) {

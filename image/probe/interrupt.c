@@ -22,6 +22,11 @@
 #define IOAPIC_LEVEL (1u << 15)
 #define ACPI_LINE 9
 
+/* The programmable interval timer, 8254: counter 0, low and high byte, mode 0 (interrupt on terminal count). */
+#define PIT_COUNTER 0x40
+#define PIT_MODE 0x43
+#define PIT_ONCE 0x30
+
 /* Entries in start.S. */
 extern const char interrupt_wake[], interrupt_spurious[], interrupt_power[], interrupt_exceptions[];
 void interrupt_fault(uint32_t vector, uint32_t a, uint32_t b);
@@ -71,6 +76,11 @@ void interrupt_start(void)
 	/* The old interrupt controllers are of no use: all lines masked. */
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);
+
+	/* Nor is the old timer, which ticks from reset on and wakes QEMU 36 times a second: one last time, and it is still. */
+	outb(PIT_MODE, PIT_ONCE);
+	outb(PIT_COUNTER, 1);
+	outb(PIT_COUNTER, 0);
 
 	APIC_SPURIOUS = APIC_ENABLE | INTERRUPT_SPURIOUS;
 	APIC_TASK_PRIORITY = 0;
