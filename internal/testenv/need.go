@@ -38,12 +38,13 @@ const (
 	SWTPM                        // swtpm, a software TPM
 	Virtiofsd                    // a virtiofsd, wherever the distribution has it
 	Passt                        // passt
+	Systemd                      // systemd-analyze
 	Vmlaunch                     // the program itself: in VMLAUNCH_BINARY, or in PATH
 )
 
 // all returns every need there is, in the order of the constants.
 func all() []Need {
-	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, OwnCID, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Virtiofsd, Passt, Vmlaunch}
+	return []Need{Root, QEMU, KVM, VhostVsock, NoVhostVsock, VsockModes, NoModes, Nest, Throwaway, OwnCID, Light, Distro, SSH, Tools, QEMUImg, UEFI, SWTPM, Virtiofsd, Passt, Systemd, Vmlaunch}
 }
 
 // String returns the name by which a run promises n.
@@ -87,6 +88,8 @@ func (n Need) String() string {
 		return "virtiofsd"
 	case Passt:
 		return "passt"
+	case Systemd:
+		return "systemd"
 	case Vmlaunch:
 		return "vmlaunch"
 	}
@@ -132,6 +135,8 @@ func (n Need) hint() string {
 		return "apt-get install virtiofsd, or qemu-system-common before Debian 13"
 	case Passt:
 		return "apt-get install passt"
+	case Systemd:
+		return "apt-get install systemd"
 	case Vmlaunch:
 		return "make unit, which builds it"
 	}

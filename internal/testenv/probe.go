@@ -82,6 +82,8 @@ func (n Need) probe(promised []Need) error {
 		return probeTools("ip", "unshare", "nsenter")
 	case Virtiofsd:
 		return probeAny("virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
+	case Systemd:
+		return probeTools("systemd-analyze")
 	case Vmlaunch:
 		return probeTools(Binary())
 	}

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/vmlaunch/vmlaunch/internal/testenv"
 )
 
 func TestUnit(t *testing.T) {
@@ -46,10 +48,7 @@ func TestUnit(t *testing.T) {
 
 // TestUnitIsSystemds asks systemd itself, where it is installed.
 func TestUnitIsSystemds(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("no systemd-analyze here; TestUnit has the text")
-	}
+	testenv.Require(t, testenv.Systemd)
 	u := unit{
 		machine: "web", dir: "/", restart: "always", ready: time.Minute, root: true,
 		command: []string{"/bin/true", "run", "--append=a \"b\" $HOME ${X} 50% %n \\ ; 'c'\n\tü\x01", ";", "", "--", "web"},
@@ -62,7 +61,7 @@ func TestUnitIsSystemds(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(analyze, "verify", "--man=no", path).CombinedOutput()
+	out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "vmlaunch-web") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
