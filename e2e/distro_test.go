@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,4 +85,37 @@ func TestDistro(t *testing.T) {
 	if s := h.inspect("debian").State; s != "stopped" {
 		t.Errorf("after its power-off: %s", s)
 	}
+	h.must("rm", "debian")
+}
+
+// TestDistroCloudInit has the same system read our seed: cloud-init makes the user
+// that is asked for and does what the user's own file says.
+func TestDistroCloudInit(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.QEMUImg, testenv.SSH, testenv.Distro)
+	h := newHost(t)
+	in := func(name string) string { return filepath.Join(os.Getenv(testenv.DistroFolder), name) }
+	h.netns("red", "local")
+	userData := filepath.Join(t.TempDir(), "user data,a=b")
+	text := "#cloud-config\nwrite_files:\n- {path: /etc/asked-for, content: by the user}\nruncmd:\n- [sh, -c, 'id -un > /etc/run-by']\n"
+	if err := os.WriteFile(userData, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	h.must("up", "debian", "--image", in("disk.qcow2"), "--kernel", in("vmlinuz"), "--initrd", in("initrd.img"), "--append", distroAppend,
+		"--netns", "red", "--cid", "42", "--memory", "512M", "--timeout", "25m", "--progress", "plain", "--accel", "tcg", "--qemu", distroQEMU(t),
+		"--user", "dev", "--user-data", userData)
+	t.Logf("ready by its own word after %s", time.Since(began).Round(time.Second))
+	for _, c := range []struct{ want, script string }{
+		{"dev", "id -un"},
+		{"done", "cloud-init status --wait | sed -n 's/^status: //p'"},
+		{"by the user", "cat /etc/asked-for"},
+		{"root", "cat /etc/run-by"},
+		{"debian", "hostname"},
+	} {
+		if got := h.must("exec", "debian", "--", "sh", "-c", c.script); strings.TrimLeft(got, ".\n") != c.want {
+			t.Errorf("%s: got %q, want %q", c.script, got, c.want)
+		}
+	}
+	h.wantSSH("debian")
+	h.must("rm", "--force", "debian")
 }
