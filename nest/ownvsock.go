@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 
@@ -159,3 +160,16 @@ func answerVhost(request uint32, body []byte, cid uint32) []byte {
 	}
 	return nil
 }
+
+// A runsOtherwiseError says that a nest runs without the CID of its own that is asked
+// for. It is an [fs.ErrExist].
+type runsOtherwiseError struct {
+	kernel string
+	cid    uint32
+}
+
+func (e *runsOtherwiseError) Error() string {
+	return fmt.Sprintf("bring up nest %s with cid %d of its own: it runs without (end it first: vmlaunch nest down)", e.kernel, e.cid)
+}
+
+func (e *runsOtherwiseError) Is(target error) bool { return target == fs.ErrExist }

@@ -2,13 +2,17 @@ package nest
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmlaunch/vmlaunch/internal/proc"
 )
 
 // message returns one of vhost-user as QEMU sends it.
@@ -108,4 +112,23 @@ func FuzzVhost(f *testing.F) {
 			t.Errorf("answer of %d bytes to a request of %d", len(answer), len(body))
 		}
 	})
+}
+
+// A nest that runs is not taken for one with a CID of its own.
+func TestUpRefusesAnotherOwnCID(t *testing.T) {
+	o := Options{RunDir: t.TempDir(), Kernel: "7.3", OwnCID: 77}
+	me, err := proc.Identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := folder(o.RunDir, o.Kernel)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := (record{Kernel: "7.3.4", QEMU: me, OwnCID: 78, Ready: true}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Up(t.Context(), o); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "nest down") {
+		t.Errorf("got %v, want a refusal with the way out", err)
+	}
 }

@@ -100,7 +100,8 @@ func (o Options) progress(format string, args ...any) {
 // Concurrent calls wait for each other; what a killed one has left is cleared.
 // On failure nothing is left running.
 //
-// It fails with [fs.ErrNotExist] if there is no such kernel, with an
+// It fails with [fs.ErrNotExist] if there is no such kernel, with [fs.ErrExist] if it
+// runs without the OwnCID that is asked for, with an
 // [image.MissingError] for what this host lacks, with ctx's error, and with a
 // [*BootError] if the nest doesn't come up.
 func Up(ctx context.Context, o Options) (*Nest, error) {
@@ -116,6 +117,9 @@ func Up(ctx context.Context, o Options) (*Nest, error) {
 	n := &Nest{dir: dir}
 	var s state
 	if n.record, s = look(dir, proc.ID.Alive); s == running {
+		if o.OwnCID != 0 && o.OwnCID != n.record.OwnCID {
+			return nil, &runsOtherwiseError{o.Kernel, o.OwnCID}
+		}
 		return n, n.update(ctx, o)
 	}
 	if err := clear(ctx, dir, n.record); err != nil {
