@@ -43,23 +43,28 @@ exec qemu-system-x86_64 "$@"
 	return path
 }
 
+// upDistro brings the machine debian up in a local namespace.
+func (h *host) upDistro(args ...string) {
+	h.t.Helper()
+	in := func(name string) string { return filepath.Join(os.Getenv(testenv.DistroFolder), name) }
+	h.netns("red", "local")
+	began := time.Now()
+	h.must(append([]string{"up", "debian", "--image", in("disk.qcow2"), "--kernel", in("vmlinuz"), "--initrd", in("initrd.img"), "--append", distroAppend,
+		"--netns", "red", "--cid", "42", "--memory", "512M", "--timeout", "25m", "--progress", "plain", "--accel", "tcg", "--qemu", distroQEMU(h.t)}, args...)...)
+	h.t.Logf("ready by its own word after %s", time.Since(began).Round(time.Second))
+}
+
 // TestDistro boots a stock Debian in a local namespace. Nothing of ours is in it:
 // its own systemd tells that it is ready and lets us in over vsock, and it has the
 // host key that we made for it.
 func TestDistro(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.QEMUImg, testenv.SSH, testenv.Distro)
 	h := newHost(t)
-	in := func(name string) string { return filepath.Join(os.Getenv(testenv.DistroFolder), name) }
-	h.netns("red", "local")
 	secret := filepath.Join(t.TempDir(), "a,b=c \"q'\nü")
 	if err := os.WriteFile(secret, []byte("of a file\x00\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	h.must("up", "debian", "--image", in("disk.qcow2"), "--kernel", in("vmlinuz"), "--initrd", in("initrd.img"), "--append", distroAppend,
-		"--netns", "red", "--cid", "42", "--memory", "512M", "--timeout", "25m", "--progress", "plain", "--accel", "tcg", "--qemu", distroQEMU(t),
-		"--credential", "greeting=hello", "--credential", "secret=@"+secret)
-	t.Logf("ready by its own word after %s", time.Since(began).Round(time.Second))
+	h.upDistro("--credential", "greeting=hello", "--credential", "secret=@"+secret)
 
 	if v := h.inspect("debian"); !v.Ready || v.CID != 42 || v.Mode != "local" {
 		t.Errorf("up: %+v", v)
@@ -93,18 +98,12 @@ func TestDistro(t *testing.T) {
 func TestDistroCloudInit(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes, testenv.QEMUImg, testenv.SSH, testenv.Distro)
 	h := newHost(t)
-	in := func(name string) string { return filepath.Join(os.Getenv(testenv.DistroFolder), name) }
-	h.netns("red", "local")
 	userData := filepath.Join(t.TempDir(), "user data,a=b")
 	text := "#cloud-config\nwrite_files:\n- {path: /etc/asked-for, content: by the user}\nruncmd:\n- [sh, -c, 'id -un > /etc/run-by']\n"
 	if err := os.WriteFile(userData, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	h.must("up", "debian", "--image", in("disk.qcow2"), "--kernel", in("vmlinuz"), "--initrd", in("initrd.img"), "--append", distroAppend,
-		"--netns", "red", "--cid", "42", "--memory", "512M", "--timeout", "25m", "--progress", "plain", "--accel", "tcg", "--qemu", distroQEMU(t),
-		"--user", "dev", "--user-data", userData)
-	t.Logf("ready by its own word after %s", time.Since(began).Round(time.Second))
+	h.upDistro("--user", "dev", "--user-data", userData)
 	for _, c := range []struct{ want, script string }{
 		{"dev", "id -un"},
 		{"done", "cloud-init status --wait | sed -n 's/^status: //p'"},
