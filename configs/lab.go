@@ -26,7 +26,19 @@ type LabMachine struct {
 	Role      string            `json:"role"`              // the name that its replicas have together
 	Replica   int               `json:"replica,omitempty"` // from 1; 0 if there is one only
 	DependsOn map[string]string `json:"depends_on,omitempty"`
+	Restart   string            `json:"restart,omitempty"` // what its systemd unit says; "" is [RestartOnFailure]
 }
+
+// When systemd restarts a machine, as values of [LabMachine.Restart]; see Restart= in
+// systemd.service(5).
+const (
+	RestartNo        = "no"
+	RestartOnFailure = "on-failure"
+	RestartAlways    = "always"
+)
+
+// Restarts returns the values of [LabMachine.Restart].
+func Restarts() []string { return []string{RestartNo, RestartOnFailure, RestartAlways} }
 
 // What a machine can wait for in another one, as values of
 // [LabMachine.DependsOn].

@@ -42,6 +42,7 @@ machines:
     netns: old
     ready_timeout: ${PATIENCE:-90s}
     depends_on: {web: running, db: ready}
+    restart: no
   debug:
     profiles: [debug]
     cid: auto
@@ -54,7 +55,7 @@ func TestReadLab(t *testing.T) {
 	}
 	load := LabMachine{
 		Machine: Machine{Image: ImageProbe, Netns: "old", CIDRange: CIDRange{100, 199}, Labels: map[string]string{"team": "net"}, ReadyTimeout: Duration(90 * time.Second)},
-		Role:    "load", DependsOn: map[string]string{"web": DependsRunning, "db": DependsReady},
+		Role:    "load", DependsOn: map[string]string{"web": DependsRunning, "db": DependsReady}, Restart: RestartNo,
 	}
 	first, second := load, load
 	first.Replica, first.Service = 1, "load-1"

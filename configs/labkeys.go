@@ -2,7 +2,9 @@ package configs
 
 import (
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -127,6 +129,7 @@ func machineKeys() []machineKey {
 		{name: "ready_timeout", form: formText, doc: "how long its guest may take to be ready, such as 90s", of: "timeout", read: readTimeout},
 		{name: "labels", form: formMap, doc: "the writer's own, for filters",
 			read: func(r *labReader, key, v *yaml.Node, m *machineEntry) { r.labelled(key, v, &m.Labels) }},
+		{name: "restart", form: formText, doc: "when systemd restarts it, by the unit that systemd-unit prints", allow: Restarts(), read: readRestart},
 		{name: "replicas", form: formNumber, doc: "how many there are of it, called NAME-1, NAME-2 …", read: readReplicas},
 		{name: "depends_on", form: formDepend, doc: "machines that have to be ready before it starts, or by name: running or ready", read: readDepends},
 		{name: "extends", form: formText, doc: "a machine of the lab whose keys it has unless it says otherwise",
@@ -156,6 +159,12 @@ func readMemory(r *labReader, key, v *yaml.Node, m *machineEntry) {
 	}
 	if m.MemoryMiB = mib; mib < 1 {
 		r.fail(v, "memory %q: want at least 1M", s)
+	}
+}
+
+func readRestart(r *labReader, key, v *yaml.Node, m *machineEntry) {
+	if r.text(key, v, &m.Restart) && !slices.Contains(Restarts(), m.Restart) {
+		r.fail(v, "restart %q: want %s", m.Restart, strings.Join(Restarts(), ", "))
 	}
 }
 

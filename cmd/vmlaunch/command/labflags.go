@@ -29,11 +29,16 @@ type labFlags struct {
 }
 
 func (f *labFlags) add(cmd *cobra.Command) {
+	f.addFile(cmd)
+	cmd.Flags().IntVar(&f.copies, "copies", 0, "`N` copies of the lab, called NAME-1 to NAME-N, each in namespaces of its own")
+}
+
+// addFile adds the flags that name a lab.
+func (f *labFlags) addFile(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringArrayVarP(&f.files, "file", "f", nil, "a lab's `FILE` (default "+defaultLabFile+" where there is one); more are laid over it")
 	fs.StringVarP(&f.name, "lab", "p", "", "call the lab `NAME` instead of what its file says")
 	fs.StringArrayVar(&f.profiles, "profile", nil, "with the machines of `PROFILE`, too; may be repeated")
-	fs.IntVar(&f.copies, "copies", 0, "`N` copies of the lab, called NAME-1 to NAME-N, each in namespaces of its own")
 	_ = cmd.MarkFlagFilename("file", "yaml", "yml")
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func newRun(a *app) *cobra.Command {
-	var machine machineFlags
+	var of subject
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "run [NAME]",
@@ -21,20 +21,29 @@ so a systemd unit or a scheduler can supervise it. On a terminal, ~. at the star
 of a line stops the machine.
 
 With --keep the machine stays when it has ended, and the next run --keep starts it
-again, with its disk and its CID: vmlaunch systemd-unit prints a unit that does.`,
+again, with its disk and its CID: vmlaunch systemd-unit prints a unit that does.
+
+With a lab's file NAME is one of its machines. The lab's namespaces are made if they
+are not there; what the machine depends on is not started.`,
 		Args:              atMostOneName,
 		ValidArgsFunction: noCompletion,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, err := machine.blueprint(cmd, nameOrDefault(args))
+			m, inLab, err := of.blueprint(cmd, a, args)
 			if err != nil {
 				return err
 			}
-			if spec, err = a.pulled(cmd.Context(), spec); err != nil {
+			spec, err := a.pulled(cmd.Context(), m.Machine)
+			if err != nil {
 				return err
 			}
 			l, err := a.launcher(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if inLab != nil {
+				if err := makeNamespaces(cmd.Context(), l, *inLab); err != nil {
+					return err
+				}
 			}
 			exit, err := l.Run(cmd.Context(), spec, func(ctx context.Context, m store.Machine) error {
 				defer serviceManager(a.host.Getenv("NOTIFY_SOCKET")).watch(ctx, l, m.Name)()
@@ -55,6 +64,6 @@ again, with its disk and its CID: vmlaunch systemd-unit prints a unit that does.
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the machine when it ends, and start the one that was kept")
-	machine.add(cmd)
+	of.add(cmd)
 	return cmd
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/vmlaunch/vmlaunch/configs"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 // newSystemdUnit is a verb of its own, not `generate systemd` as podman has it:
 // there is one thing to generate.
 func newSystemdUnit(a *app) *cobra.Command {
-	var machine machineFlags
+	var of subject
 	var restart string
 	cmd := &cobra.Command{
 		Use:   "systemd-unit [NAME]",
@@ -32,20 +34,29 @@ vmlaunch run --keep with the flags that are given here. It counts as started whe
 the guest is ready. Nothing is changed: put it where systemd finds it, as
 
   vmlaunch systemd-unit web --image linux > /etc/systemd/system/vmlaunch-web.service
-  systemctl daemon-reload && systemctl enable --now vmlaunch-web`,
+  systemctl daemon-reload && systemctl enable --now vmlaunch-web
+
+With a lab's file NAME is one of its machines; the unit goes by the machine's restart
+key, and is started after those of the machines that it depends on.`,
 		Args:              atMostOneName,
 		ValidArgsFunction: noCompletion,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := nameOrDefault(args)
-			spec, err := machine.blueprint(cmd, name)
+			m, inLab, err := of.blueprint(cmd, a, args)
 			if err != nil {
 				return err
 			}
-			if !slices.Contains([]string{"no", "on-failure", "always"}, restart) {
+			if !slices.Contains(configs.Restarts(), restart) {
 				return usagef("restart %q: want no, on-failure or always", restart)
 			}
-			spec.Default()
-			u := unit{machine: name, restart: restart, ready: time.Duration(spec.ReadyTimeout), root: os.Geteuid() == 0}
+			if m.Restart != "" && !cmd.Flags().Changed("restart") {
+				restart = m.Restart
+			}
+			m.Default()
+			u := unit{machine: m.Name, restart: restart, ready: time.Duration(m.ReadyTimeout), root: os.Geteuid() == 0}
+			name := m.Name
+			if inLab != nil {
+				name, u.after = m.Service, dependencies(*inLab, m)
+			}
 			if u.dir, err = os.Getwd(); err != nil {
 				return err
 			}
@@ -62,10 +73,21 @@ the guest is ready. Nothing is changed: put it where systemd finds it, as
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&restart, "restart", "on-failure", "`WHEN` systemd restarts it: on-failure, always or no")
-	machine.add(cmd)
-	complete(cmd, "restart", "on-failure", "always", "no")
+	cmd.Flags().StringVar(&restart, "restart", configs.RestartOnFailure, "`WHEN` systemd restarts it: on-failure, always or no")
+	of.add(cmd)
+	complete(cmd, "restart", configs.Restarts()...)
 	return cmd
+}
+
+// dependencies returns the machines of l that m depends on, by their names on the host.
+func dependencies(l configs.Lab, m configs.LabMachine) []string {
+	var names []string
+	for _, other := range l.Machines {
+		if _, depends := m.DependsOn[other.Role]; depends {
+			names = append(names, other.Name)
+		}
+	}
+	return names
 }
 
 // flagWords returns the flags that were given, but for one, as they can be given
@@ -94,6 +116,7 @@ type unit struct {
 	restart string
 	ready   time.Duration // how long the guest may take
 	root    bool          // of the system's manager, not of a user's
+	after   []string      // machines whose units are started before it
 }
 
 // text returns the unit file. It fails if there is no way to write the folder; see
@@ -110,6 +133,15 @@ func (u unit) text() (string, error) {
 	if u.root {
 		target = "multi-user.target"
 	}
+	order := ""
+	if len(u.after) > 0 {
+		units := make([]string, len(u.after))
+		for i, name := range u.after {
+			units[i] = unitName(name)
+		}
+		all := strings.Join(units, " ")
+		order = fmt.Sprintf("Wants=%s\nAfter=%s\n", all, all)
+	}
 	var prevent []string
 	for _, c := range lasting() {
 		prevent = append(prevent, fmt.Sprint(int(c)))
@@ -118,7 +150,7 @@ func (u unit) text() (string, error) {
 [Unit]
 Description=vmlaunch machine %s
 StartLimitIntervalSec=0
-
+%s
 [Service]
 Type=notify
 ExecStart=%s
@@ -133,10 +165,13 @@ RestartPreventExitStatus=%s
 
 [Install]
 WantedBy=%s
-`, "vmlaunch-"+u.machine+".service", u.machine, strings.Join(words, " "), strings.ReplaceAll(u.dir, "%", "%%"),
+`, unitName(u.machine), u.machine, order, strings.Join(words, " "), strings.ReplaceAll(u.dir, "%", "%%"),
 		int((u.ready+unitStartSlack)/time.Second), int(unitStopTimeout/time.Second), u.restart,
 		int(Interrupted), strings.Join(prevent, " "), target), nil
 }
+
+// unitName is the unit of a machine, as the help has it.
+func unitName(machine string) string { return "vmlaunch-" + machine + ".service" }
 
 // lasting are the exit codes of what is as wrong a second later.
 func lasting() []Code { return []Code{Usage, NotFound, Conflict, CIDConflict, Unable, StateUnusable} }

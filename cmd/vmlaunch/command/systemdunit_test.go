@@ -67,6 +67,43 @@ func TestUnitIsSystemds(t *testing.T) {
 	}
 }
 
+// A machine of a lab has its lab's file in the unit, its own restart, and its place after
+// those that it depends on.
+func TestSystemdUnitOfALabsMachine(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "lab.yaml")
+	text := "name: shop\ndefaults: {image: probe}\nmachines:\n  db: {replicas: 2}\n  web: {restart: always, depends_on: [db]}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code Code
+		want []string
+	}{
+		{[]string{"web"}, OK, []string{
+			"# vmlaunch-shop.web.service,", "\nRestart=always\n", "run --keep --file=" + file + " -- web\n",
+			"\nWants=vmlaunch-shop.db-1.service vmlaunch-shop.db-2.service\nAfter=vmlaunch-shop.db-1.service vmlaunch-shop.db-2.service\n\n[Service]\n",
+		}},
+		{[]string{"db-2", "--restart", "no"}, OK, []string{"\nRestart=no\n", "\nStartLimitIntervalSec=0\n\n[Service]\n"}},
+		{[]string{"db-1"}, OK, []string{"\nRestart=on-failure\n"}},
+		{[]string{"web", "--lab", "other"}, OK, []string{"vmlaunch-other.web.service", "--lab=other"}},
+		{[]string{"wed"}, Usage, []string{`machine "wed": lab shop has none of that name (it has: db-1, db-2, web)`}},
+		{nil, Usage, []string{`machine ""`}},
+		{[]string{"web", "--image", "linux"}, Usage, []string{"--image describes a machine"}},
+	} {
+		var out strings.Builder
+		h := Host{In: strings.NewReader(""), Out: &out, Err: &out, Getenv: func(string) string { return "" }}
+		if code := Run(t.Context(), h, append([]string{"systemd-unit", "-f", file}, c.args...)...); code != c.code {
+			t.Errorf("%q: exit code %d, want %d: %s", c.args, code, c.code, &out)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q: lacks %q:\n%s", c.args, want, &out)
+			}
+		}
+	}
+}
+
 func TestSystemdUnitOfFlags(t *testing.T) {
 	var out strings.Builder
 	h := Host{In: strings.NewReader(""), Out: &out, Err: &out, Getenv: func(string) string { return "" }}

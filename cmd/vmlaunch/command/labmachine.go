@@ -1,0 +1,78 @@
+package command
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/vmlaunch/vmlaunch/configs"
+	"github.com/vmlaunch/vmlaunch/fleet"
+	"github.com/vmlaunch/vmlaunch/lab"
+	"github.com/vmlaunch/vmlaunch/launcher"
+)
+
+// A subject is the one machine that a verb is about: one that flags describe, or one
+// of a lab's file.
+type subject struct {
+	machine machineFlags
+	lab     labFlags
+}
+
+func (s *subject) add(cmd *cobra.Command) {
+	s.machine.add(cmd)
+	s.lab.addFile(cmd)
+}
+
+// blueprint returns the machine; of a lab, which is nil for one that flags describe,
+// args have its name in there. It fails with [ErrUsage], and as labFlags.read does.
+func (s *subject) blueprint(cmd *cobra.Command, a *app, args []string) (m configs.LabMachine, of *configs.Lab, err error) {
+	if !s.lab.asked(cmd) {
+		m.Machine, err = s.machine.blueprint(cmd, nameOrDefault(args))
+		return m, nil, err
+	}
+	var said []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if s.machine.flags[f.Name] {
+			said = append(said, "--"+f.Name)
+		}
+	})
+	if len(said) > 0 {
+		return m, nil, usagef("%s describes a machine, a lab's file describes its own (one or the other)", strings.Join(said, ", "))
+	}
+	l, err := s.lab.read(a)
+	if err != nil {
+		return m, nil, err
+	}
+	if l, err = l.Copy(l.Name); err != nil {
+		return m, nil, err
+	}
+	name := strings.Join(args, "")
+	i := slices.IndexFunc(l.Machines, func(m configs.LabMachine) bool { return m.Service == name || m.Name == name })
+	if i < 0 {
+		return m, nil, usagef("machine %q: lab %s has none of that name (it has: %s)", name, l.Name, strings.Join(services(l), ", "))
+	}
+	return l.Machines[i], &l, nil
+}
+
+// services returns the names of a lab's machines, each replica with its own.
+func services(l configs.Lab) []string {
+	var names []string
+	for _, m := range l.Machines {
+		names = append(names, m.Service)
+	}
+	return names
+}
+
+// makeNamespaces makes the namespaces of a lab that are not there.
+func makeNamespaces(ctx context.Context, l *launcher.Launcher, of configs.Lab) error {
+	of.Machines = nil
+	r := &lab.Runner{Launcher: l, Gate: fleet.NewGate(0)}
+	outcomes, err := r.Up(ctx, []configs.Lab{of})
+	if err != nil {
+		return err
+	}
+	return failures(outcomes)
+}
