@@ -205,3 +205,25 @@ func TestLabCopiesThatClash(t *testing.T) {
 	h.must("down", "-f", file)
 	h.wantClean()
 }
+
+// A machine of a lab runs in the foreground, in the lab's namespace, as its unit has it;
+// it is kept when it ends, and the lab's verbs know it.
+func TestRunOfALabsMachine(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.VhostVsock, testenv.VsockModes)
+	h := newHost(t)
+	file := h.lab("kept", `
+name: kept
+namespaces: {red: }
+defaults: {image: probe, netns: red, cid: 42}
+machines: {web: {restart: always}}
+`)
+	h.interrupt(func() bool { return h.list()["kept.web"].Ready }, "run", "--keep", "-f", file, "web")
+	if m := h.list()["kept.web"]; m.State != "stopped" || m.CID != sameCID || m.Netns != "kept.red" {
+		t.Errorf("after its end: %+v, want it stopped, with its place", m)
+	}
+	h.wantFailure(2, []string{"wed", "it has: web"}, "run", "--keep", "-f", file, "wed")
+	h.must("up", "-f", file)
+	h.wantName(probe, "kept.web")
+	h.must("down", "-p", "kept")
+	h.wantClean()
+}
