@@ -25,8 +25,8 @@ type sparseFile struct {
 // An extent is a part of a file, in bytes.
 type extent struct{ at, size int64 }
 
-// lookSparse reports whether f has holes, and where its data is. It moves f's offset. What the file system
-// keeps small by other means, compressed say, has none.
+// lookSparse reports whether f has holes, and where its data is. It moves f's offset.
+// What the file system keeps small by other means, compressed say, has none.
 func lookSparse(f *os.File, info fs.FileInfo) (data []extent, sparse bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || st.Blocks*512 >= info.Size() || info.Size() < holeSize {

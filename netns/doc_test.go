@@ -16,7 +16,7 @@ func TestKernelPageNamesRealTests(t *testing.T) {
 		t.Skipf("not in the source tree (the compiled test runs elsewhere): %v", err)
 	}
 	var files []string
-	for _, dir := range []string{"../vsock", "../netns", "../guest"} {
+	for _, dir := range []string{"../vsock", "../netns", "../guest", "../e2e"} {
 		more, err := filepath.Glob(dir + "/*_test.go")
 		if err != nil {
 			t.Fatal(err)
