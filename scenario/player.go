@@ -79,15 +79,29 @@ func decisive(s configs.Step) bool {
 	}, s.Verb)
 }
 
+// Elsewhere says why s is for hosts of another kind than this one, "" if it is not. It
+// fails as vsock.OwnCID does.
+func Elsewhere(s configs.Scenario) (string, error) {
+	if s.Needs != configs.NeedsOwnCID {
+		return "", nil
+	}
+	own, err := vsock.OwnCID()
+	if err != nil || own.Guest() {
+		return "", err
+	}
+	return "this host is no vsock guest itself (a nest can be: vmlaunch nest up --own-cid 77)", nil
+}
+
 // lacks says why this host can't play s, "" if it can.
 func lacks(s configs.Scenario) (string, error) {
+	if why, err := Elsewhere(s); err != nil || why != "" {
+		return why, err
+	}
 	own, err := vsock.OwnCID()
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case s.Needs == configs.NeedsOwnCID && !own.Guest():
-		return "this host is no vsock guest itself (a nest can be: vmlaunch nest up --own-cid 77)", nil
-	case own.Guest() && expectsNobody(s.Steps):
+	}
+	if own.Guest() && expectsNobody(s.Steps) {
 		return fmt.Sprintf("this host is a vsock guest itself, with cid %d: what nobody on it has is looked for on its own host (net.vsock.g2h_fallback), so ENODEV is not what tells that", own), nil
 	}
 	modes, err := vsock.Modes()

@@ -94,10 +94,10 @@ func newScenarioRun(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run NAME|FILE…",
 		Short: "Play scenarios, each in a lab of its own, and report what was seen",
-		Long: `Plays scenarios (with the word all: those that vmlaunch brings along), each in a
-lab of its own that is gone afterwards. Every step is reported with what it had to
-show and what was seen. Exit code 12 if one did not show what it has to, 6 if this
-kernel can't play one, which is never a pass.`,
+		Long: `Plays scenarios (with the word all: those that vmlaunch brings along for hosts like
+this one), each in a lab of its own that is gone afterwards. Every step is reported
+with what it had to show and what was seen. Exit code 12 if one did not show what it
+has to, 6 if this host can't play one, which is never a pass.`,
 		Args:              someScenarios,
 		ValidArgsFunction: scenarioNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -105,16 +105,8 @@ kernel can't play one, which is never a pass.`,
 			if form != "" && writers[form] == nil {
 				return usagef("--report %q: want tap or junit (JSON is -o json)", form)
 			}
-			if len(args) == 1 && args[0] == "all" {
-				args = configs.Shipped(configs.ShippedScenario)
-			}
-			var all []configs.Scenario
-			var errs []error
-			for _, ref := range args {
-				s, err := a.readScenario(ref)
-				all, errs = append(all, s), append(errs, err)
-			}
-			if err := errors.Join(errs...); err != nil {
+			all, err := a.readScenarios(args)
+			if err != nil {
 				return err
 			}
 			l, err := a.launcher(cmd.Context())
@@ -145,6 +137,34 @@ kernel can't play one, which is never a pass.`,
 	cmd.Flags().StringVar(&form, "report", "", "write `FORM` instead of a table: tap or junit")
 	complete(cmd, "report", "tap", "junit")
 	return cmd
+}
+
+// readScenarios reads scenarios by their names, or from files. The word all is those
+// that vmlaunch brings along and that are for hosts like this one; which others there are
+// is told.
+func (a *app) readScenarios(refs []string) ([]configs.Scenario, error) {
+	shipped := len(refs) == 1 && refs[0] == "all"
+	if shipped {
+		refs = configs.Shipped(configs.ShippedScenario)
+	}
+	var all []configs.Scenario
+	var errs []error
+	for _, ref := range refs {
+		s, err := a.readScenario(ref)
+		why := ""
+		if err == nil && shipped {
+			why, err = scenario.Elsewhere(s)
+		}
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case why != "":
+			a.note("%s is left out: %s", s.Name, why)
+		default:
+			all = append(all, s)
+		}
+	}
+	return all, errors.Join(errs...)
 }
 
 // writeScenarios writes for people what was seen of each step; of one that showed
