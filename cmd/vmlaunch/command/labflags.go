@@ -52,6 +52,11 @@ func (f *labFlags) asked(cmd *cobra.Command) bool {
 	return false
 }
 
+// eitherWay says that flags which describe a machine stand beside those of a lab.
+func eitherWay(flags string) error {
+	return usagef("%s describes a machine, a lab's file describes its own (one or the other)", flags)
+}
+
 // there reports whether a lab is declared in the current folder.
 func (f *labFlags) there() bool {
 	_, err := os.Stat(defaultLabFile)

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmlaunch/vmlaunch/configs"
-	"github.com/vmlaunch/vmlaunch/fleet"
 	"github.com/vmlaunch/vmlaunch/lab"
 	"github.com/vmlaunch/vmlaunch/launcher"
 )
@@ -27,7 +26,7 @@ func (s *subject) add(cmd *cobra.Command) {
 }
 
 // blueprint returns the machine; of a lab, which is nil for one that flags describe,
-// args have its name in there. It fails with [ErrUsage], and as labFlags.read does.
+// args have its name in there. It fails with [ErrUsage], and as labFlags.all does.
 func (s *subject) blueprint(cmd *cobra.Command, a *app, args []string) (m configs.LabMachine, of *configs.Lab, err error) {
 	if !s.lab.asked(cmd) {
 		m.Machine, err = s.machine.blueprint(cmd, nameOrDefault(args))
@@ -40,15 +39,13 @@ func (s *subject) blueprint(cmd *cobra.Command, a *app, args []string) (m config
 		}
 	})
 	if len(said) > 0 {
-		return m, nil, usagef("%s describes a machine, a lab's file describes its own (one or the other)", strings.Join(said, ", "))
+		return m, nil, eitherWay(strings.Join(said, ", "))
 	}
-	l, err := s.lab.read(a)
+	labs, err := s.lab.all(a)
 	if err != nil {
 		return m, nil, err
 	}
-	if l, err = l.Copy(l.Name); err != nil {
-		return m, nil, err
-	}
+	l := labs[0] // copies can't be asked for
 	name := strings.Join(args, "")
 	i := slices.IndexFunc(l.Machines, func(m configs.LabMachine) bool { return m.Service == name || m.Name == name })
 	if i < 0 {
@@ -69,7 +66,7 @@ func services(l configs.Lab) []string {
 // makeNamespaces makes the namespaces of a lab that are not there.
 func makeNamespaces(ctx context.Context, l *launcher.Launcher, of configs.Lab) error {
 	of.Machines = nil
-	r := &lab.Runner{Launcher: l, Gate: fleet.NewGate(0)}
+	r := &lab.Runner{Launcher: l} // only machines pass a gate
 	outcomes, err := r.Up(ctx, []configs.Lab{of})
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func (o *upOptions) aboutLab(cmd *cobra.Command) (bool, error) {
 	})
 	asked := o.lab.asked(cmd) || cmd.Flags().Changed("parallel") || cmd.Flags().Changed("remove-orphans")
 	if asked && said != "" {
-		return false, usagef("--%s describes a machine, a lab's file describes its own (one or the other)", said)
+		return false, eitherWay("--" + said)
 	}
 	return asked || said == "" && o.lab.there(), nil
 }
